@@ -1,0 +1,34 @@
+# Two commands do all the set-up: `make run` serves hookshelf here, `make test` checks it.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test test-all lint clean
+
+run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
+	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
+
+test: lint ## lint, types, and the tests that take seconds
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+test-all: lint ## everything, the slow suites too
+	$(BIN)/pytest -q -n 2
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment; the archive stays
+	rm -rf $(VENV)
+
+$(VENV)/run.done: pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hookshelf needs Python 3.11 or newer. Try: make PYTHON=python3.13 run")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cli]'
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/run.done requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

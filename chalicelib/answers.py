@@ -1,0 +1,86 @@
+"""Every answer a sender can get: status, reason.
+
+What a status does depends on the sender. SendGrid's event webhook retries anything but 2xx for
+24 hours; others drop a delivery for good on 4xx. So 4xx is only for what can never be accepted as
+it was sent, and whatever is our fault is 503 with Retry-After. Never 3xx, 401, 410 or 429: each
+makes some sender give up or disable the webhook.
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/troubleshooting
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MAX_BODY = 4 * 1024 * 1024  # bytes; Lambda's 6 MB event holds 4.5 MiB once it is base64
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, body (a JSON object, or bytes for a handshake) and headers beyond the usual."""
+
+    status: int
+    body: Mapping[str, str] | bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Why a delivery was refused; empty where it was not."""
+        return "" if isinstance(self.body, bytes) else self.body.get("reason", "")
+
+
+class Refused(Exception):
+    """Raised wherever a delivery is refused; carries the answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
+
+
+def stored(bucket: str, key: str) -> Answer:
+    """The store has the bytes."""
+    return Answer(200, {"result": "success", "bucket": bucket, "key": key})
+
+
+def fail(status: int, reason: str, *, kept: str = "", **headers: str) -> Answer:
+    """Refused; `kept` is the key the bytes were kept under all the same."""
+    body = {"result": "fail", "reason": reason} | ({"kept": kept} if kept else {})
+    return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def ours(reason: str) -> Answer:
+    """Our fault: the sender should try again soon."""
+    return fail(503, reason, Retry_After="30")
+
+
+def invalid(what: str, why: str) -> Answer:
+    """A parameter, header or body that can never be accepted as it was sent."""
+    return fail(400, f"Invalid {what}: {why}")
+
+
+def invalid_signature(kept: str) -> Answer:
+    """The app demands a good signature, and this is not one."""
+    return fail(403, "Invalid signature", kept=kept)
+
+
+def not_json(kept: str) -> Answer:
+    """It claims to be JSON, or claims nothing, and is not."""
+    return fail(400, "Body is not valid JSON", kept=kept)
+
+
+WRONG_TOKEN = fail(403, "Invalid token provided")
+NO_TOKEN = ours("No token is configured for this stage")
+NO_APP = invalid("app", "missing; name the stream of webhooks with app=NAME")
+BAD_APP = invalid(
+    "app", "use ASCII letters and digits with single - or _ between them, at most 50 characters"
+)
+TWICE = invalid("query", "a parameter is given more than once; give each once")
+BAD_BASE64 = invalid("body", "it is marked as base64 and is not")
+BAD_TEXT = invalid("body", "it is marked as text and is not UTF-8")
+CHUNKED = fail(400, "Invalid body: it came chunked. Send Content-Length", Connection="close")
+BUCKET = fail(403, "Bucket not allowed")
+NAME_TAKEN = invalid("app", "in this folder archive another name differs from it only by case")
+TOO_LARGE = fail(413, f"Body is larger than {MAX_BODY} bytes")
+METHOD = fail(405, "Method not allowed: send POST", Allow="POST")
+NOT_STORED = ours("Unable to upload file to S3")
+FAULT = ours("Something went wrong here; nothing was lost if you send it again")

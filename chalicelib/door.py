@@ -1,0 +1,178 @@
+"""One HTTP request in, one answer out: the order of checks, and the one log line.
+
+Configuration, token, parameters, signature, body, put. Nothing is read or written in the store
+before the token is accepted, and 200 is said only once the store has the bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chalicelib import answers, log, tokens
+from chalicelib.answers import Answer, Refused
+from chalicelib.archive import to_object, to_rejected
+from chalicelib.bodies import CONTENT_TYPES, claims_json
+from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.keys import is_app
+from chalicelib.settings import Place, SettingError, Settings, from_environment
+from chalicelib.sources import source_of
+from chalicelib.store import BUDGET, NameTaken, NotStored, open_store
+
+Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
+Query = Mapping[str, Sequence[str]]
+Said = dict[str, Any]  # what the log line will say; nothing a sender wrote goes in unchecked
+
+
+def receive(event: Event, context: Any, *, environ: Mapping[str, str], arrived: datetime) -> Answer:
+    """Answer one request to `/input`, whatever happens, and log one line about it.
+
+    `context` is Lambda's, or None; `arrived` is aware UTC.
+    """
+    started = time.monotonic()
+    said: Said = {"request_id": _request_id(event, context)}
+    try:
+        answer = _receive(event, environ, arrived, _budget(context), said)
+    except Refused as refused:
+        answer = refused.answer
+    except SettingError as error:
+        answer = answers.ours(f"Setting {error.variable} is missing or wrong")
+    except NotStored as error:
+        answer = answers.NOT_STORED
+        said |= {"attempts": error.attempts, "why": error.why}
+    except Exception as error:
+        # The type alone: an exception's text may quote what was sent.
+        answer = answers.FAULT
+        said |= {"why": type(error).__name__}
+    log.line(
+        logging.ERROR if answer.status >= 500 else logging.INFO,
+        "delivery",
+        status=answer.status,
+        reason=answer.reason or "stored",
+        milliseconds=round((time.monotonic() - started) * 1000, 1),
+        **said,
+    )
+    return answer
+
+
+def _receive(
+    event: Event, environ: Mapping[str, str], arrived: datetime, seconds: float, said: Said
+) -> Answer:
+    if event["requestContext"]["httpMethod"] != "POST":
+        raise Refused(answers.METHOD)
+    settings = from_environment(environ)
+    query: Query = event.get("multiValueQueryStringParameters") or {}
+    headers = _headers(event)
+    _check_token(event.get("stageVariables"), query, headers)
+    app, place = _parameters(query, settings)
+    said["app"] = app
+    body = _body(event, headers)
+    said["bytes"] = len(body)
+    delivery = Delivery(app, headers, body, arrived, said["request_id"])
+    source = source_of(app)
+    thing = to_object(delivery, source, prefix=place.prefix)
+    if claims_json(headers.get("content-type", "")) and not _is_json(thing):
+        reason = answers.not_json("").reason
+        thing = to_rejected(delivery, source, prefix=place.prefix, reason=reason)
+        _put(thing, settings, place, seconds, said)
+        return answers.not_json(thing.key)
+    _put(thing, settings, place, seconds, said)
+    return answers.stored(place.bucket, thing.key)
+
+
+def _check_token(variables: Any, query: Query, headers: Mapping[str, str]) -> None:
+    """The query's token wins; only where it has none is `Authorization: Bearer` read.
+
+    SendGrid's OAuth option sends a Bearer of its own beside our token.
+    """
+    app = _only(query, "app")
+    if "token" in query:
+        presented = _only(query, "token")
+    else:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        presented = credentials.strip() if scheme.lower() == "bearer" else None
+    try:
+        tokens.check(variables, app if app and is_app(app) else None, presented)
+    except tokens.NoToken:
+        raise Refused(answers.NO_TOKEN) from None
+    except tokens.WrongToken:
+        raise Refused(answers.WRONG_TOKEN) from None
+
+
+def _parameters(query: Query, settings: Settings) -> tuple[str, Place]:
+    if any(len(values) != 1 for values in query.values()):
+        raise Refused(answers.TWICE)
+    app = _only(query, "app")
+    if not app:
+        raise Refused(answers.NO_APP)
+    if not is_app(app):
+        raise Refused(answers.BAD_APP)
+    place = settings.place(_only(query, "bucket"))
+    if place is None:
+        raise Refused(answers.BUCKET)
+    return app, place
+
+
+def _body(event: Event, headers: Mapping[str, str]) -> bytes:
+    """The bytes that were sent. Not Chalice's raw_body, whose base64 decoder skips bad letters."""
+    body = event.get("body") or b""
+    if event.get("isBase64Encoded"):
+        try:
+            body = base64.b64decode(body, validate=True)
+        except ValueError:
+            raise Refused(answers.BAD_BASE64) from None
+    elif isinstance(body, str):
+        try:
+            body = body.encode()
+        except UnicodeEncodeError:
+            raise Refused(answers.BAD_TEXT) from None
+    if len(body) > answers.MAX_BODY:
+        raise Refused(answers.TOO_LARGE)
+    # The local server does not read chunks: what it hands on as an empty body may not be one.
+    if not body and "chunked" in headers.get("transfer-encoding", "").lower():
+        raise Refused(answers.CHUNKED)
+    return bytes(body)
+
+
+def _put(
+    thing: ArchiveObject, settings: Settings, place: Place, seconds: float, said: Said
+) -> None:
+    try:
+        said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
+    except NameTaken:
+        raise Refused(answers.NAME_TAKEN) from None
+    said["key"] = thing.key
+
+
+def _is_json(thing: ArchiveObject) -> bool:
+    return thing.content_type == CONTENT_TYPES["json"]
+
+
+def _only(query: Query, name: str) -> str | None:
+    """The value of a parameter that is given exactly once; Chalice's query_params has the last."""
+    values = query.get(name) or ()
+    return values[0] if len(values) == 1 else None
+
+
+def _headers(event: Event) -> dict[str, str]:
+    headers = event.get("headers") or {}
+    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+
+
+def _budget(context: Any) -> float:
+    """Seconds for the store: 8, or what is left of the Lambda's time less one to answer in."""
+    if context is None:
+        return BUDGET
+    return min(BUDGET, context.get_remaining_time_in_millis() / 1000 - 1)
+
+
+def _request_id(event: Event, context: Any) -> str:
+    found = (event.get("requestContext") or {}).get("requestId") or getattr(
+        context, "aws_request_id", ""
+    )
+    return found if isinstance(found, str) and re.fullmatch(r"[\w-]{1,64}", found, re.ASCII) else ""

@@ -1,0 +1,123 @@
+"""THE key grammar, version 1: write, parse, prefix. Nothing else spells a key.
+
+    <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
+    <prefix>_rejected/<app>/dt=2026-11-20/<sha256>.bin
+    <prefix>_redacted/…  _events/…  _events_month/…                           (reserved)
+
+`prefix` is empty, or one to eight path segments that each end in `/`.
+Arrival time leads the name, so the keys of one app sort by arrival; the SHA-256 of the body ends
+it, so "this key already exists" proves that these bytes are stored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+LAYOUT = "1"
+EXTENSIONS = ("json", "form", "xml", "txt", "bin")
+
+_APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"
+_SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_PREFIX = rf"(?P<prefix>(?:{_SEGMENT}/){{0,8}})"
+_APP_NAME = re.compile(_APP)
+_PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}")
+_DELIVERY = re.compile(
+    rf"{_PREFIX}(?P<app>{_APP})/dt=(?P<day>\d{{4}}-\d\d-\d\d)/hh=(?P<hour>\d\d)/"
+    rf"(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)-(?P<sha256>[0-9a-f]{{64}})\.(?P<extension>[a-z]+)",
+    re.ASCII,
+)
+_REJECTED = re.compile(
+    rf"{_PREFIX}_rejected/(?P<app>{_APP})/dt=(?P<day>\d{{4}}-\d\d-\d\d)/"
+    r"(?P<sha256>[0-9a-f]{64})\.bin",
+    re.ASCII,
+)
+
+
+class UnknownKey(ValueError):
+    """The key is not of layout 1; a newer hookshelf, or something else, wrote it."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is not a key of layout {LAYOUT}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """What the key of a delivery says."""
+
+    prefix: str
+    app: str
+    arrived: datetime  # aware, UTC, to the microsecond
+    sha256: str  # 64 lower-case hex digits
+    extension: str  # one of EXTENSIONS
+
+    def __str__(self) -> str:
+        at = self.arrived
+        # Not strftime: %Y is not padded before the year 1000 on every platform.
+        day = f"{at.year:04}-{at.month:02}-{at.day:02}"
+        stamp = f"{day.replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
+        folder = f"{self.prefix}{self.app}/dt={day}/hh={at.hour:02}"
+        return f"{folder}/{stamp}-{self.sha256}.{self.extension}"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedKey:
+    """What the key of a refused, kept body says. The same bytes make one object a day."""
+
+    prefix: str
+    app: str
+    day: date  # UTC
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.prefix}_rejected/{self.app}/dt={self.day.isoformat()}/{self.sha256}.bin"
+
+
+def is_app(name: str) -> bool:
+    """Whether `name` may name an app: ASCII letters and digits, single `-` or `_` between."""
+    return len(name) <= 50 and _APP_NAME.fullmatch(name) is not None
+
+
+def is_path(path: str) -> bool:
+    """Whether `path` may stand between a bucket and an app: at most 8 plain segments."""
+    return len(path) <= 8 * 64 and _PATH.fullmatch(path) is not None
+
+
+def parse(key: str) -> DeliveryKey | RejectedKey:
+    """Read a key back. Raises UnknownKey for any other shape; never guesses."""
+    try:
+        if found := _DELIVERY.fullmatch(key):
+            parsed: DeliveryKey | RejectedKey = DeliveryKey(
+                found["prefix"],
+                found["app"],
+                datetime.strptime(found["stamp"], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC),
+                found["sha256"],
+                found["extension"],
+            )
+        elif found := _REJECTED.fullmatch(key):
+            day = date.fromisoformat(found["day"])
+            parsed = RejectedKey(found["prefix"], found["app"], day, found["sha256"])
+        else:
+            raise UnknownKey(key)
+    except ValueError as error:  # a month 13, say
+        raise UnknownKey(key) from error
+    known = isinstance(parsed, RejectedKey) or parsed.extension in EXTENSIONS
+    if not known or not is_app(parsed.app) or str(parsed) != key:
+        raise UnknownKey(key)
+    return parsed
+
+
+def app_prefix(prefix: str, app: str) -> str:
+    """Where the deliveries of `app` lie."""
+    return f"{prefix}{app}/"
+
+
+def day_prefix(prefix: str, app: str, day: date) -> str:
+    """Where the deliveries that `app` received on `day` (UTC) lie."""
+    return f"{prefix}{app}/dt={day.isoformat()}/"
+
+
+def rejected_prefix(prefix: str, app: str | None = None) -> str:
+    """Where refused bodies lie, of one app or of all."""
+    return f"{prefix}_rejected/" + (f"{app}/" if app else "")

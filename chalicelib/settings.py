@@ -1,0 +1,159 @@
+"""What the operator configured, read from the environment.
+
+Nothing here is read at import: `app.py` imports without a single variable set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from chalicelib.keys import is_path
+
+# What the stores read besides; see store/__init__.py.
+_AWS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_CA_BUNDLE",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+)
+_OWN = (
+    "ARCHIVE_BUCKETS",
+    "ARCHIVE_FOLDER",
+    "ARCHIVE_CLIENT",
+    "ARCHIVE_BUCKET_OWNER",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_ACCESS_POINT = re.compile(
+    r"(?P<bucket>arn:aws[a-z-]*:s3:[a-z0-9-]+:\d{12}:accesspoint/[a-z0-9-]{3,50})(?:/(?P<path>.*))?",
+    re.ASCII | re.DOTALL,
+)
+
+
+class SettingError(Exception):
+    """A setting is missing or wrong. `variable` names it; the text says how to mend it."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable} {problem}")
+        self.variable = variable
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and the path below it: one entry of ARCHIVE_BUCKETS, or what a sender asks for."""
+
+    bucket: str
+    path: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """The leading part of every key written here."""
+        return self.path and self.path + "/"
+
+    def allows(self, other: Place) -> bool:
+        """Whether `other` is this place or lies below it."""
+        return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one stage. Hashable, so that what is built from it can be cached."""
+
+    places: tuple[Place, ...]  # the first is the default
+    folder: str = ""  # store into this folder instead of S3
+    client: str = "auto"  # or obstore, boto3
+    bucket_owner: str = ""  # twelve digits
+    endpoint: str = ""  # an S3-compatible server; AWS where empty
+    aws: tuple[tuple[str, str], ...] = ()  # AWS_* as set: credentials, region, profile
+
+    def place(self, requested: str | None) -> Place | None:
+        """The place a sender may write to: the default for None, else None if not allowed."""
+        if requested is None:
+            return self.places[0]
+        place = parse_place(requested)
+        allowed = place and any(entry.allows(place) for entry in self.places)
+        return place if allowed else None
+
+
+def parse_place(text: str) -> Place | None:
+    """Read `bucket[/path]`, or an access point's ARN with a path; None where it is malformed."""
+    if arn := _ACCESS_POINT.fullmatch(text):
+        bucket, path = arn["bucket"], arn["path"]
+    else:
+        bucket, slash, rest = text.partition("/")
+        path = rest if slash else None
+        if not _BUCKET.fullmatch(bucket):
+            return None
+    if path is None:
+        return Place(bucket)
+    return Place(bucket, path) if is_path(path) else None
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ`, checked once for each combination of values.
+
+    Raises SettingError, which names the variable.
+    """
+    return _read(tuple(environ.get(name, "").strip() for name in _OWN + _AWS))
+
+
+@lru_cache(maxsize=8)
+def _read(values: tuple[str, ...]) -> Settings:
+    value = dict(zip(_OWN + _AWS, values, strict=True))
+    return Settings(
+        places=_places(value["ARCHIVE_BUCKETS"]),
+        folder=value["ARCHIVE_FOLDER"],
+        client=_client(value["ARCHIVE_CLIENT"] or "auto"),
+        bucket_owner=_owner(value["ARCHIVE_BUCKET_OWNER"]),
+        endpoint=_endpoint(value),
+        aws=tuple((name, value[name]) for name in _AWS if value[name]),
+    )
+
+
+def _places(value: str) -> tuple[Place, ...]:
+    if not value:
+        raise SettingError(
+            "ARCHIVE_BUCKETS", "is not set. Name a bucket: ARCHIVE_BUCKETS=my-bucket"
+        )
+    places = []
+    for entry in value.split(","):
+        place = parse_place(entry.strip())
+        if place is None:
+            raise SettingError(
+                "ARCHIVE_BUCKETS",
+                f"has the entry {entry.strip()!r}. Write each as bucket or bucket/path, "
+                "with commas between and no slash at the end",
+            )
+        places.append(place)
+    return tuple(places)
+
+
+def _client(value: str) -> str:
+    if value not in ("auto", "obstore", "boto3"):
+        raise SettingError("ARCHIVE_CLIENT", f"is {value!r}. Use auto, obstore or boto3")
+    return value
+
+
+def _owner(value: str) -> str:
+    if value and not re.fullmatch(r"[0-9]{12}", value):
+        raise SettingError("ARCHIVE_BUCKET_OWNER", f"is {value!r}. Use an account id of 12 digits")
+    return value
+
+
+def _endpoint(value: Mapping[str, str]) -> str:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if endpoint := value[name]:
+            if not re.match(r"https?://[^/]", endpoint):
+                raise SettingError(name, "is not a URL. Begin it with http:// or https://")
+            return endpoint
+    return ""

@@ -1,0 +1,121 @@
+"""S3, and servers that speak it, through obstore (Rust's object_store)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import S3Store
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.settings import Settings
+from chalicelib.store import BUDGET, Listed, Missing, NotStored, check_prefix
+from chalicelib.store.retry import ANSWER, CONNECT, STORED, Attempt, again, from_status, put_once
+
+_STATUS = re.compile(r"non-2xx status code: (\d{3})[^<]*(?:.*?<Code>(\w{1,64})</Code>)?", re.DOTALL)
+
+
+class ObstoreStore:
+    """One bucket. Making it reads no network, but raises NotStored where it cannot be made."""
+
+    def __init__(self, settings: Settings, bucket: str) -> None:
+        self._settings = settings
+        self._bucket = bucket
+        self._writer = self._client(retries=0, seconds=ANSWER)
+
+    def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
+        """See Store.put."""
+        return put_once(self._attempt, thing, seconds=seconds)
+
+    def get(self, key: str) -> ArchiveObject:
+        """See Store.get."""
+        try:
+            found = obstore.get(self._reader, key)
+        except FileNotFoundError as error:
+            raise Missing(key) from error
+        attributes = dict(found.attributes)
+        # object_store names HTTP's own attributes in title case, metadata as S3 does: lower.
+        metadata = {name: value for name, value in attributes.items() if name == name.lower()}
+        content_type = attributes.get("Content-Type", "")
+        return ArchiveObject(key, bytes(found.bytes()), content_type, metadata)
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
+        """See Store.list."""
+        check_prefix(prefix)
+        # S3 lists in key order, which is what paging by the last key rests on.
+        for page in obstore.list(self._reader, prefix or None, offset=after or None):
+            for entry in page:
+                yield Listed(entry["path"], entry["size"])
+
+    def _attempt(self, thing: ArchiveObject) -> Attempt:
+        try:
+            obstore.put(
+                self._writer,
+                thing.key,
+                thing.body,
+                attributes={"Content-Type": thing.content_type, **thing.metadata},
+                mode="create",
+                use_multipart=False,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in Rust is a BaseException and ends the container
+            return _judge(error)
+        return STORED
+
+    @cached_property
+    def _reader(self) -> S3Store:
+        return self._client(retries=5, seconds=30.0)
+
+    def _client(self, *, retries: int, seconds: float) -> S3Store:
+        settings, aws = self._settings, dict(self._settings.aws)
+        owner = settings.bucket_owner
+        client_options: dict[str, Any] = {
+            "allow_http": settings.endpoint.startswith("http:"),
+            "connect_timeout": timedelta(seconds=CONNECT),
+            "timeout": timedelta(seconds=seconds),
+        }
+        if owner:
+            client_options["default_headers"] = {"x-amz-expected-bucket-owner": owner}
+        config: dict[str, Any] = {
+            "region": aws.get("AWS_REGION") or aws.get("AWS_DEFAULT_REGION") or "us-east-1",
+            "checksum_algorithm": "SHA256",
+            "conditional_put": "etag",
+            # A dot in a bucket's name does not match S3's wildcard certificate.
+            "virtual_hosted_style_request": not settings.endpoint and "." not in self._bucket,
+        }
+        config |= {"endpoint": settings.endpoint} if settings.endpoint else {}
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            config |= {name.lower(): aws[name]} if name in aws else {}
+        try:
+            return S3Store(
+                self._bucket,
+                config=config,  # type: ignore[arg-type]
+                client_options=client_options,  # type: ignore[arg-type]
+                retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=60)},
+            )
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # no CA roots, for one
+            raise NotStored(f"client: {type(error).__name__}") from None
+
+
+def _judge(error: BaseException) -> Attempt:
+    """Turn obstore's exception into how the attempt ended.
+
+    It carries no status, only text; 412 and 409 both arrive as AlreadyExistsError. Whatever is not
+    understood counts as not stored and worth another attempt: the safe direction.
+    """
+    found = _STATUS.search(str(error))
+    if found is None:
+        kind = re.search(r"kind: (Timeout|Connect)\b", str(error))
+        return again(kind[1].lower() if kind else type(error).__name__)
+    attempt = from_status(int(found[1]), found[2] or "")
+    if attempt.stored and not isinstance(error, AlreadyExistsError):
+        return again("412 without a taken key")
+    return attempt

@@ -1,0 +1,71 @@
+"""Who may deliver: the token in the URL against the stage's variables.
+
+`validToken` holds the tokens of the stage, `validToken_<app>` those of one app (`-` written `__`),
+which then are the only ones accepted for it. A value is a comma list, so that a token can be
+rotated with overlap; a member is the token itself or `sha256:<64 hex digits>`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+_HASHED = "sha256:"
+_HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_OF_NOTHING = sha256(b"").digest()
+
+
+class NoToken(Exception):
+    """The stage (or this app's own variable) holds no usable token: nobody may deliver."""
+
+
+class WrongToken(Exception):
+    """The presented token is missing, empty, given twice, or not one of the stage's."""
+
+
+def check(variables: Mapping[str, str] | None, app: str | None, presented: str | None) -> None:
+    """Let a delivery pass, or raise NoToken or WrongToken.
+
+    `variables` are the stage's, None where API Gateway has none; `app` is a well-formed app name,
+    or None; `presented` is the one token that was given, or None.
+    """
+    accepted = _members(_value(variables or {}, app))
+    if not accepted:
+        raise NoToken
+    if not presented:
+        raise WrongToken
+    digest = _digest(presented)
+    # Every member is compared, in constant time, on digests: neither the position of the right
+    # one nor a common beginning can be timed, and compare_digest refuses non-ASCII text.
+    if not sum(hmac.compare_digest(digest, member) for member in accepted):
+        raise WrongToken
+
+
+def variable_name(app: str | None) -> str:
+    """The stage variable that holds an app's own tokens, or the stage's for None."""
+    return "validToken" if app is None else "validToken_" + app.replace("-", "__")
+
+
+def _value(variables: Mapping[str, str], app: str | None) -> str:
+    own = variables.get(variable_name(app)) if app else None
+    value = variables.get(variable_name(None)) if own is None else own
+    return value if isinstance(value, str) else ""
+
+
+def _members(value: str) -> list[bytes]:
+    """The digests of the usable members of a comma list."""
+    digests = (_member(member.strip()) for member in value.split(","))
+    return [digest for digest in digests if digest is not None and digest != _OF_NOTHING]
+
+
+def _member(member: str) -> bytes | None:
+    if not member.startswith(_HASHED):
+        return _digest(member)
+    digest = member.removeprefix(_HASHED)
+    return bytes.fromhex(digest) if _HEX.fullmatch(digest) else None
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

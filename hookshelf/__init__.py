@@ -1,0 +1,1 @@
+"""The workstation side of hookshelf; never packaged into Lambda."""

@@ -1,0 +1,62 @@
+"""What every test stands on: a clean environment, real servers, and short ways to send."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The machine's own AWS settings, proxies and CA bundle would choose the store for us.
+for _name in [name for name in os.environ if name.startswith(("AWS_", "ARCHIVE_", "STAGE_VAR_"))]:
+    del os.environ[_name]
+os.environ |= {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+import boto3  # noqa: E402  (it reads the environment above)
+from moto.server import ThreadedMotoServer  # noqa: E402
+
+PROJECT = Path(__file__).parent.parent
+SAMPLES = PROJECT / "tests" / "samples"
+TOKEN = "a-token-that-only-these-tests-use"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """An S3 server over real HTTP. It checks no signature."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environ(moto_endpoint: str) -> dict[str, str]:
+    """Settings that archive into a new bucket on the moto server."""
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    client.create_bucket(Bucket=bucket)
+    return {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": moto_endpoint, "ARCHIVE_BUCKETS": bucket}
+
+
+@pytest.fixture
+def folder_environ(tmp_path: Path) -> dict[str, str]:
+    """Settings that archive into a folder of this test."""
+    return {"ARCHIVE_FOLDER": str(tmp_path / "archive"), "ARCHIVE_BUCKETS": "events"}
