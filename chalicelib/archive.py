@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import sha256
 
 from chalicelib.bodies import CONTENT_TYPES, extension_of, is_json

@@ -119,24 +119,25 @@ def _parameters(query: Query, settings: Settings) -> tuple[str, Place]:
 
 
 def _body(event: Event, headers: Mapping[str, str]) -> bytes:
-    """The bytes that were sent. Not Chalice's raw_body, whose base64 decoder skips bad letters."""
-    body = event.get("body") or b""
-    if event.get("isBase64Encoded"):
-        try:
-            body = base64.b64decode(body, validate=True)
-        except ValueError:
-            raise Refused(answers.BAD_BASE64) from None
-    elif isinstance(body, str):
-        try:
-            body = body.encode()
-        except UnicodeEncodeError:
-            raise Refused(answers.BAD_TEXT) from None
+    body = _decoded(event.get("body") or b"", is_base64=event.get("isBase64Encoded") is True)
     if len(body) > answers.MAX_BODY:
         raise Refused(answers.TOO_LARGE)
     # The local server does not read chunks: what it hands on as an empty body may not be one.
     if not body and "chunked" in headers.get("transfer-encoding", "").lower():
         raise Refused(answers.CHUNKED)
-    return bytes(body)
+    return body
+
+
+def _decoded(body: str | bytes, *, is_base64: bool) -> bytes:
+    """The bytes that were sent. Not Chalice's raw_body, whose base64 decoder skips bad letters."""
+    try:
+        if is_base64:
+            return base64.b64decode(body, validate=True)
+        return body.encode() if isinstance(body, str) else bytes(body)
+    except UnicodeEncodeError:
+        raise Refused(answers.BAD_TEXT) from None
+    except ValueError:
+        raise Refused(answers.BAD_BASE64) from None
 
 
 def _put(
@@ -168,7 +169,8 @@ def _budget(context: Any) -> float:
     """Seconds for the store: 8, or what is left of the Lambda's time less one to answer in."""
     if context is None:
         return BUDGET
-    return min(BUDGET, context.get_remaining_time_in_millis() / 1000 - 1)
+    left: float = context.get_remaining_time_in_millis() / 1000
+    return min(BUDGET, left - 1)
 
 
 def _request_id(event: Event, context: Any) -> str:

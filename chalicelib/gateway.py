@@ -26,7 +26,7 @@ _EMPTY_EVENT = {
 }
 
 
-class Gateway(Chalice):  # type: ignore[misc]
+class Gateway(Chalice):
     """A Chalice app whose requests and answers are byte-exact, in threads too."""
 
     _of_this_thread = threading.local()
@@ -40,12 +40,12 @@ class Gateway(Chalice):  # type: ignore[misc]
         local.set_up(os.environ)
 
     @property
-    def current_request(self) -> Request | None:
+    def current_request(self) -> Request:
         """The request of this thread; Chalice would share one between all of them."""
-        return getattr(self._of_this_thread, "request", None)
+        return self._of_this_thread.request
 
     @current_request.setter
-    def current_request(self, request: Request | None) -> None:
+    def current_request(self, request: Request) -> None:
         self._of_this_thread.request = request
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def open_store(settings: Settings, bucket: str) -> Store:
-    """The store of one bucket, made once. Raises SettingError, or NotStored if it cannot be made."""
+    """The store of one bucket, made once. Raises SettingError, or NotStored if it cannot be."""
     with _opening:
         return _open(settings, bucket)
 
