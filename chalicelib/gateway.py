@@ -42,7 +42,8 @@ class Gateway(Chalice):
     @property
     def current_request(self) -> Request:
         """The request of this thread; Chalice would share one between all of them."""
-        return self._of_this_thread.request
+        request: Request = self._of_this_thread.request
+        return request
 
     @current_request.setter
     def current_request(self, request: Request) -> None:
