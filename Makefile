@@ -23,12 +23,14 @@ lint: $(VENV)/test.done
 clean: ## remove the virtual environment; the archive stays
 	rm -rf $(VENV)
 
-$(VENV)/run.done: pyproject.toml requirements.txt
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hookshelf needs Python 3.11 or newer. Try: make PYTHON=python3.13 run")'
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cli]'
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/run.done requirements-dev.txt
+$(VENV)/test.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+	@touch $@ $(VENV)/run.done

@@ -51,7 +51,7 @@ class Gateway(Chalice):
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Run the view of an API Gateway proxy event."""
-        headers = dict(event.get("headers") or {})
+        headers = _texts(event.get("headers"))
         if not any(name.lower() == "accept" for name in headers):
             # Binary types plus no Accept is a 400 after the view has run: stored, yet refused.
             # https://github.com/aws/chalice/pull/1166
@@ -62,6 +62,12 @@ class Gateway(Chalice):
         if whole["requestContext"].get("httpMethod") == "HEAD":
             answer |= {"body": "", "isBase64Encoded": False}  # HTTP has no body there
         return answer
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    """The headers that are text, as all of API Gateway are; Chalice can take no other."""
+    found = headers.items() if isinstance(headers, Mapping) else ()
+    return {name: value for name, value in found if isinstance(value, str)}
 
 
 def response(answer: Answer) -> Response:

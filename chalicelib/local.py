@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _VARIABLE = "STAGE_VAR_"
+_DOORS = ("/input", "/iam/input")
 
 
 def is_local(environ: Mapping[str, str]) -> bool:
@@ -40,16 +41,29 @@ def set_up(environ: Mapping[str, str]) -> None:
     # every request on a kept connection wait 44 ms.
     ChaliceRequestHandler.disable_nagle_algorithm = True
     ThreadedHTTPServer.request_queue_size = 128  # of 5: senders come in bursts
-    ChaliceRequestHandler.log_message = _log_message
+    ChaliceRequestHandler.log_request = _log_request
+    ChaliceRequestHandler.log_error = _log_error
+    ChaliceRequestHandler.send_error = _send_error
+    ChaliceRequestHandler.error_content_type = "application/json"
+    ChaliceRequestHandler.error_message_format = '{"result":"fail","reason":"%(message)s"}'
 
 
-def _log_message(handler: Any, format: str, *args: object) -> None:
-    """Log as http.server does, but nothing after a `?`: that is where tokens are."""
+def _log_request(handler: Any, code: Any = "-", size: Any = "-") -> None:
+    """Log method, path and status, but no path that is not a door's: it may hold a token."""
+    path = handler.path.partition("?")[0]
+    shown = path if path in _DOORS else "…"
+    handler.log_message('"%s %s" %s', handler.command, shown, getattr(code, "value", code))
+
+
+def _log_error(handler: Any, format: str, *args: object) -> None:
+    """Log that a request was malformed, and nothing of it."""
+    handler.log_message("malformed request, or none in time")
+
+
+def _send_error(
+    handler: Any, code: int, message: str | None = None, explain: str | None = None
+) -> None:
+    """Answer what never reaches our code, without quoting the request as http.server would."""
     from http.server import BaseHTTPRequestHandler
 
-    BaseHTTPRequestHandler.log_message(handler, format, *map(_without_query, args))
-
-
-def _without_query(arg: object) -> object:
-    before, question_mark, _ = arg.partition("?") if isinstance(arg, str) else (arg, "", "")
-    return f"{before}?…" if question_mark else arg
+    BaseHTTPRequestHandler.send_error(handler, 405 if code == 501 else code)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from chalicelib.keys import is_path
@@ -74,7 +74,8 @@ class Settings:
     client: str = "auto"  # or obstore, boto3
     bucket_owner: str = ""  # twelve digits
     endpoint: str = ""  # an S3-compatible server; AWS where empty
-    aws: tuple[tuple[str, str], ...] = ()  # AWS_* as set: credentials, region, profile
+    # AWS_* as set: credentials, region, profile. Never shown.
+    aws: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def place(self, requested: str | None) -> Place | None:
         """The place a sender may write to: the default for None, else None if not allowed."""

@@ -49,8 +49,8 @@ def variable_name(app: str | None) -> str:
 
 
 def _value(variables: Mapping[str, str], app: str | None) -> str:
-    own = variables.get(variable_name(app)) if app else None
-    value = variables.get(variable_name(None)) if own is None else own
+    own = variable_name(app)
+    value = variables.get(own if own in variables else variable_name(None))
     return value if isinstance(value, str) else ""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -55,6 +56,17 @@ class Boto3Store:
                 yield Listed(entry["Key"], entry["Size"])
 
     def _attempt(self, thing: ArchiveObject) -> Attempt:
+        """One attempt, in a thread: botocore's timeouts are for each read, not for the answer.
+
+        One that is given up may still land; the key is the same, so that does no harm.
+        """
+        ended: list[Attempt] = []
+        thread = Thread(target=lambda: ended.append(self._put(thing)), daemon=True)
+        thread.start()
+        thread.join(CONNECT + ANSWER)
+        return ended[0] if ended else again("timeout")
+
+    def _put(self, thing: ArchiveObject) -> Attempt:
         try:
             self._writer.put_object(
                 Key=thing.key,

@@ -15,7 +15,16 @@ from obstore.store import S3Store
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
 from chalicelib.store import BUDGET, Listed, Missing, NotStored, check_prefix
-from chalicelib.store.retry import ANSWER, CONNECT, STORED, Attempt, again, from_status, put_once
+from chalicelib.store.retry import (
+    ANSWER,
+    CONNECT,
+    STORED,
+    Attempt,
+    again,
+    from_status,
+    hopeless,
+    put_once,
+)
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})[^<]*(?:.*?<Code>(\w{1,64})</Code>)?", re.DOTALL)
 
@@ -47,6 +56,13 @@ class ObstoreStore:
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """See Store.list."""
         check_prefix(prefix)
+        if self._settings.bucket_owner:
+            # obstore signs default headers of a put and a get but not of a listing, and S3 may
+            # refuse unsigned x-amz- headers. https://github.com/apache/arrow-rs-object-store/issues/484
+            from chalicelib.store.s3_boto3 import Boto3Store
+
+            yield from Boto3Store(self._settings, self._bucket).list(prefix, after=after)
+            return
         # S3 lists in key order, which is what paging by the last key rests on.
         for page in obstore.list(self._reader, prefix or None, offset=after or None):
             for entry in page:
@@ -111,9 +127,12 @@ def _judge(error: BaseException) -> Attempt:
     It carries no status, only text; 412 and 409 both arrive as AlreadyExistsError. Whatever is not
     understood counts as not stored and worth another attempt: the safe direction.
     """
-    found = _STATUS.search(str(error))
+    text = str(error)
+    if not isinstance(error, Exception) or "redirect without LOCATION" in text:
+        return hopeless(type(error).__name__)  # a panic, or a 3xx: the next would be the same
+    found = _STATUS.search(text)
     if found is None:
-        kind = re.search(r"kind: (Timeout|Connect)\b", str(error))
+        kind = re.search(r"kind: (Timeout|Connect)\b", text)
         return again(kind[1].lower() if kind else type(error).__name__)
     attempt = from_status(int(found[1]), found[2] or "")
     if attempt.stored and not isinstance(error, AlreadyExistsError):

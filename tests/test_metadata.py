@@ -1,0 +1,205 @@
+"""Metadata: printable ASCII, never too much of it, and read back exactly as it was sent."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chalicelib.delivery import Delivery
+from chalicelib.metadata import BUDGET, decode, describe, encode, headers_of
+from chalicelib.sources import Source, names, source_named
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
+SIGNING = Source(
+    name="signing",
+    signature_headers=("x-signature", "x-timestamp"),
+    id_headers=("x-event-id",),
+    other_headers=("x-event", "x-extra"),
+)
+REASON = "Body is not valid JSON"
+
+texts = st.text(st.characters())  # lone surrogates and control characters too
+# What the encoding is about, next to each other more often than chance would have it.
+awkward = st.text(st.sampled_from("a %=?\t\n\0é\ud800\udc00😀"))
+sizes = st.sampled_from([0, 1, 100, 400, 900, 1_500, 10_000])
+values = texts | awkward | st.tuples(st.sampled_from("aé ="), sizes).map(lambda it: it[0] * it[1])
+headers = st.fixed_dictionaries({}, optional=dict.fromkeys(SIGNING.keep, values))
+
+
+@unhurried
+@given(texts | awkward)
+def test_any_text_survives(text):
+    assert decode(encode(text)) == text
+
+
+@unhurried
+@given(texts | awkward)
+def test_an_encoded_value_is_what_s3_neither_trims_nor_folds_nor_decodes(text):
+    encoded = encode(text)
+
+    assert all(" " <= character <= "~" for character in encoded)
+    assert encoded == encoded.strip(" ")
+    assert "  " not in encoded
+    assert "=?" not in encoded
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("", ""),
+        ("application/json; charset=utf-8", "application/json; charset=utf-8"),
+        ('t=1,v1="x"', 't=1,v1="x"'),
+        ("100%", "100%25"),
+        ("%41", "%2541"),
+        ("é", "%C3%A9"),
+        ("\r\n", "%0D%0A"),
+        ("\x7f", "%7F"),
+        (" ", "%20"),
+        (" a b ", "%20a b%20"),
+        ("a   b", "a %20%20b"),
+        ("=?UTF-8?B?4oKs?=", "%3D?UTF-8?B?4oKs?="),
+        ("==?", "=%3D?"),
+        ("\ud800", "%ED%A0%80"),
+    ],
+)
+def test_a_value_is_encoded_like_this_for_ever(text, encoded):
+    assert encode(text) == encoded
+    assert decode(encoded) == text
+
+
+def test_the_facts_of_a_delivery_are_told():
+    assert described({"x-signature": "s", "content-type": "text/plain"}) == {
+        "layout": "1",
+        "source": "signing",
+        "verdict": "verified",
+        "arrived": "2026-11-20T23:50:01.123456Z",
+        "request-id": "request-1",
+        "h-x-signature": "s",
+        "h-content-type": "text/plain",
+    }
+
+
+def test_a_refused_delivery_says_why():
+    assert described({}, reason=REASON)["reason"] == REASON
+
+
+def test_the_arrival_is_told_in_utc():
+    there = ARRIVED.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
+
+    assert described({}, arrived=there)["arrived"] == "2026-11-20T23:50:01.123456Z"
+
+
+def test_a_header_that_nobody_asked_for_is_not_kept():
+    metadata = described({"authorization": "Bearer x", "cookie": "a=b", "x-unknown": "y"})
+
+    assert headers_of(metadata) == {}
+
+
+@pytest.mark.parametrize("source", sorted(names()))
+def test_no_source_keeps_credentials_or_secrets(source):
+    secrets = {"authorization", "proxy-authorization", "cookie", "x-github-encoded-secret"}
+
+    assert not secrets & set(source_named(source).keep)
+
+
+@pytest.mark.parametrize("source", sorted(names()))
+def test_every_source_keeps_lower_case_names_once(source):
+    keep = source_named(source).keep
+
+    assert list(keep) == [name.lower() for name in keep]
+    assert len(keep) == len(set(keep))
+
+
+@unhurried
+@given(headers)
+def test_kept_headers_read_back_as_they_were_sent(sent):
+    metadata = described(sent)
+
+    left_out = omitted(metadata) - {"request-id"}
+    assert headers_of(metadata) == {n: v for n, v in sent.items() if n not in left_out}
+    assert left_out <= set(sent)
+
+
+@unhurried
+@given(headers, st.sampled_from(["", REASON]))
+def test_metadata_never_exceeds_its_budget(sent, reason):
+    assert size(described(sent, reason=reason)) <= BUDGET
+
+
+def test_the_budget_is_below_the_2_kb_that_s3_accepts():
+    assert BUDGET == 1_900
+
+
+@pytest.mark.parametrize("source", sorted(names()))
+@pytest.mark.parametrize("letter", ["a", "é", "%"])
+def test_10_kb_in_every_header_of_a_source_are_left_out_by_name(source, letter):
+    keep = source_named(source).keep
+    metadata = described(dict.fromkeys(keep, letter * 10_000), keep=keep)
+
+    assert size(metadata) <= BUDGET
+    assert headers_of(metadata) == {}
+    assert omitted(metadata) == set(keep)
+
+
+def test_what_fits_to_the_byte_is_kept_whole():
+    room = BUDGET - size(described({"x-extra": ""}))
+    metadata = described({"x-extra": "x" * room})
+
+    assert size(metadata) == BUDGET
+    assert headers_of(metadata) == {"x-extra": "x" * room}
+    assert "omitted" not in metadata
+
+
+def test_one_byte_more_and_the_header_is_left_out_whole():
+    room = BUDGET - size(described({"x-extra": ""}))
+    metadata = described({"x-extra": "x" * (room + 1)})
+
+    assert headers_of(metadata) == {}
+    assert metadata["omitted"] == "x-extra"
+
+
+def test_signatures_are_kept_before_anything_else():
+    half = BUDGET // 2
+    metadata = described(
+        {"user-agent": "u" * half, "x-event-id": "i" * half, "x-signature": "s" * half}
+    )
+
+    assert headers_of(metadata) == {"x-signature": "s" * half}
+    assert omitted(metadata) == {"x-event-id", "user-agent"}
+
+
+def test_ids_are_kept_before_the_rest():
+    half = BUDGET // 2
+    metadata = described({"x-event": "e" * half, "x-event-id": "i" * half})
+
+    assert headers_of(metadata) == {"x-event-id": "i" * half}
+
+
+def test_a_header_that_does_not_fit_makes_no_other_go():
+    sent = {"x-signature": "s" * 10_000, "x-timestamp": "1", "x-extra": "e"}
+    metadata = described(sent)
+
+    assert headers_of(metadata) == {"x-timestamp": "1", "x-extra": "e"}
+    assert metadata["omitted"] == "x-signature"
+
+
+def test_a_percent_encoded_header_counts_as_long_as_it_is_written():
+    metadata = described({"user-agent": "😀" * 200})  # 800 bytes of UTF-8, 2,400 written
+
+    assert metadata["omitted"] == "user-agent"
+
+
+def described(sent, *, reason="", arrived=ARRIVED, keep=SIGNING.keep):
+    delivery = Delivery("shop", sent, b"{}", arrived, "request-1")
+    return describe(delivery, source="signing", verdict="verified", keep=keep, reason=reason)
+
+
+def omitted(metadata):
+    return set(filter(None, metadata.get("omitted", "").split(",")))
+
+
+def size(metadata):
+    return sum(len(text.encode()) for pair in metadata.items() for text in pair)

@@ -1,0 +1,223 @@
+"""The README says what is so: its commands are run, its tables are compared with the code."""
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+from conftest import PROJECT, SAMPLES
+from test_serve import SECONDS, Server, copy_of_project, curl, fresh_shell, serving
+
+from chalicelib import answers, door, settings, tokens
+from chalicelib.answers import Answer
+from hookshelf import verbs
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+SENT = SAMPLES / "sendgrid" / "batch" / "body.json"
+MAKE_RUN, MAKE_TEST = "make run", "make test"
+BY_HAND = [
+    "python3 -m venv .venv",
+    ".venv/bin/pip install -r requirements-dev.txt",
+    ".venv/bin/chalice local --stage local --no-autoreload --port 8000",
+]
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def transcript() -> list[tuple[str, str]]:
+    """Every command of the console blocks, with the output shown below it."""
+    parts = re.findall(
+        r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks("console")), re.MULTILINE
+    )
+    return [(command, output) for command, output in parts]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its own heading."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_of_project(tmp_path / "hookshelf")
+
+
+def test_every_transcript_of_the_readme_comes_out_as_it_says(project: Path) -> None:
+    with serving(project) as server:
+        said = [(command, run(command, server)) for command, _ in transcript()]
+
+    assert len(said) >= 7
+    assert shape(said) == shape(transcript())
+
+
+def test_every_other_command_of_the_readme_is_run_by_a_test() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+
+    assert lines[:5] == [MAKE_RUN, MAKE_TEST, *BY_HAND]
+    assert len(lines) == 6  # the last makes a token, see below
+
+
+def test_the_token_command_makes_a_token_and_its_member() -> None:
+    [command] = [line for block in blocks("sh") for line in block.splitlines()][5:]
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    token, member = done.stdout.split()
+
+    tokens.check({"validToken": member}, None, token)  # raises where they do not match
+    with pytest.raises(tokens.WrongToken):
+        tokens.check({"validToken": member}, None, member)
+
+
+def test_make_run_serves_what_is_installed(installed: Path) -> None:
+    with serving(installed, "make run PORT={port}") as server:
+        status, answer = curl(server)
+
+    assert status == 200
+    assert (installed / "archive/events" / answer["key"]).read_bytes() == SENT.read_bytes()
+
+
+def test_make_test_lints_and_runs_the_tests_that_are_not_slow(installed: Path) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "test"],
+        cwd=installed,
+        env=fresh_shell(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [
+        ".venv/bin/ruff check .",
+        ".venv/bin/ruff format --check .",
+        ".venv/bin/mypy",
+        '.venv/bin/pytest -q -n 2 -m "not slow"',
+    ]
+
+
+def test_the_last_of_the_lines_by_hand_serves(installed: Path) -> None:
+    assert serves_by_hand(installed)
+
+
+@pytest.mark.slow
+def test_the_three_lines_by_hand_serve_from_nothing(project: Path) -> None:
+    for line in BY_HAND[:2]:
+        subprocess.run(line, shell=True, cwd=project, env=fresh_shell(), check=True)
+
+    assert serves_by_hand(project)
+
+
+@pytest.mark.slow
+def test_the_two_commands_work_from_nothing(project: Path) -> None:
+    # Installed first, as what that prints is not the server's.
+    subprocess.run(["make", ".venv/run.done"], cwd=project, env=fresh_shell(), check=True)
+    with serving(project, "make run PORT={port}") as server:
+        status, _ = curl(server)
+    # The tests are only collected: this one would run itself for ever.
+    environ = fresh_shell() | {"PYTEST_ADDOPTS": "--collect-only"}
+    done = subprocess.run(
+        ["make", "test"], cwd=project, env=environ, capture_output=True, text=True
+    )
+
+    assert status == 200
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_table_of_settings_names_every_variable_of_ours_and_no_other() -> None:
+    named = [variable.strip("`") for variable, *_ in rows("Settings")]
+
+    assert sorted(named) == sorted(settings._OWN)
+
+
+def test_the_table_of_answers_has_every_reason_the_code_gives_and_no_other() -> None:
+    told = {(int(status), reason.strip("`")) for status, reason, _ in rows("Every answer")}
+
+    assert told == given()
+
+
+def test_the_readme_names_no_verb_that_does_not_exist_and_all_that_do() -> None:
+    code = "\n".join(
+        [*re.findall(r"^```.*?^```", README, re.M | re.S), *re.findall("`.+?`", README)]
+    )
+    named = set(re.findall(r"(?:bin/|\$ |`|^)hookshelf ([a-z]+)", code, re.MULTILINE))
+
+    assert named == {module.name for module in iter_modules(verbs.__path__)}
+
+
+def test_every_file_the_readme_names_is_there() -> None:
+    code = " ".join(re.findall(r"`([^`\n]+)`", README))
+    named = set(re.findall(r"(?<![\w./<>-])\.?\w[\w/.-]*(?:\.(?:py|md|json|txt)|/)(?= |$)", code))
+
+    assert len(named) > 12
+    assert [name for name in named - {"_rejected/"} if not (PROJECT / name).exists()] == []
+
+
+def test_the_annotated_key_is_the_one_of_the_transcript() -> None:
+    [drawing] = [block for block in blocks("") if block.startswith("sendgrid/")]
+    pattern = re.escape(drawing.splitlines()[0]).replace(re.escape("..."), "[0-9a-f]+")
+
+    assert re.search(pattern, transcript()[0][1])
+
+
+def test_each_decision_is_dated_and_short() -> None:
+    decisions = (PROJECT / "docs" / "decisions.md").read_text(encoding="utf-8").split("\n## ")[1:]
+
+    assert decisions
+    for decision in decisions:
+        title, _, text = decision.partition("\n")
+        assert re.match(r"\d{4}-\d\d-\d\d: ", title)
+        assert 1 <= len(text.strip().splitlines()) <= 8, title
+
+
+@pytest.fixture
+def installed(project: Path) -> Path:
+    """A copy with a .venv made of the environment that runs this test, instead of by pip."""
+    venv = project / ".venv"
+    venv.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.suffix != ".done":  # pip must not run: it would write to where these links lead
+            (venv / entry.name).symlink_to(entry)
+    for name in ("run.done", "test.done"):
+        (venv / name).touch()
+    return project
+
+
+def run(command: str, server: Server) -> str:
+    command = command.replace(":8000/", f":{server.port}/")
+    done = subprocess.run(
+        command, shell=True, cwd=server.project, capture_output=True, text=True, timeout=SECONDS
+    )
+    return done.stdout
+
+
+def shape(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without what differs from run to run: when a delivery arrived."""
+    when = re.compile(r"dt=\d{4}-\d\d-\d\d(/hh=\d\d/\d{8}T\d{6}\.\d{6}Z)?")
+    return [(command, when.sub("dt=…", output).removesuffix("\n")) for command, output in parts]
+
+
+def serves_by_hand(project: Path) -> bool:
+    """Run the third line on a free port, and send it the first curl of the README."""
+    with serving(project, BY_HAND[2].replace("8000", "{port}")) as server:
+        return shape([("", run(transcript()[0][0], server))]) == shape([("", transcript()[0][1])])
+
+
+def given() -> set[tuple[int, str]]:
+    """Status and reason of every answer that something in chalicelib asks for."""
+    code = "".join(file.read_text() for file in (PROJECT / "chalicelib").rglob("*.py"))
+    asked_for = set(re.findall(r"\banswers\.(\w+)", code))
+    found = [value for name, value in vars(answers).items() if name in asked_for]
+    made = [value for value in found if isinstance(value, Answer)]
+    made += [getattr(answers, name)("") for name in asked_for & {"not_json", "invalid_signature"}]
+    made += [answers.stored("bucket", "key"), answer_without_settings()]
+    return {(answer.status, answer.reason.replace("ARCHIVE_BUCKETS", "NAME")) for answer in made}
+
+
+def answer_without_settings() -> Answer:
+    event = {"requestContext": {"httpMethod": "POST"}}
+    return door.receive(event, None, environ={}, arrived=datetime.now(UTC))
