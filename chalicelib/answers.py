@@ -58,14 +58,13 @@ def invalid(what: str, why: str) -> Answer:
     return fail(400, f"Invalid {what}: {why}")
 
 
-def invalid_signature(kept: str) -> Answer:
-    """The app demands a good signature, and this is not one."""
-    return fail(403, "Invalid signature", kept=kept)
+SIGNATURE = "Invalid signature"  # these two with the key the bytes were kept under
+NOT_JSON = "Body is not valid JSON"
 
 
-def not_json(kept: str) -> Answer:
-    """It claims to be JSON, or claims nothing, and is not."""
-    return fail(400, "Body is not valid JSON", kept=kept)
+def handshake(body: bytes) -> Answer:
+    """What a sender wants to read before it sends anything, as plain text."""
+    return Answer(200, body, {"Content-Type": "text/plain"})
 
 
 WRONG_TOKEN = fail(403, "Invalid token provided")

@@ -10,22 +10,24 @@ import base64
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from chalicelib import answers, log, tokens
+from chalicelib import answers, log, signatures, tokens
 from chalicelib.answers import Answer, Refused
+from chalicelib.apps import App, app_named
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, claims_json
 from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.keys import is_app
 from chalicelib.settings import Place, SettingError, Settings, from_environment
-from chalicelib.sources import source_of
 from chalicelib.store import BUDGET, NameTaken, NotStored, open_store
 
 Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
 Query = Mapping[str, Sequence[str]]
+Put = Callable[[ArchiveObject], None]
 Said = dict[str, Any]  # what the log line will say; nothing a sender wrote goes in unchecked
 
 
@@ -42,6 +44,7 @@ def receive(event: Event, context: Any, *, environ: Mapping[str, str], arrived: 
         answer = refused.answer
     except SettingError as error:
         answer = answers.ours(f"Setting {error.variable} is missing or wrong")
+        said |= {"setting": " ".join(filter(None, (error.variable, error.where)))}
     except NotStored as error:
         answer = answers.NOT_STORED
         said |= {"attempts": error.attempts, "why": error.why}
@@ -63,26 +66,56 @@ def receive(event: Event, context: Any, *, environ: Mapping[str, str], arrived: 
 def _receive(
     event: Event, environ: Mapping[str, str], arrived: datetime, seconds: float, said: Said
 ) -> Answer:
-    if event["requestContext"]["httpMethod"] != "POST":
+    method = event["requestContext"]["httpMethod"]
+    query: Query = event.get("multiValueQueryStringParameters") or {}
+    if method != "POST" and not _asks_for_handshake(method, query, environ):
         raise Refused(answers.METHOD)
     settings = from_environment(environ)
-    query: Query = event.get("multiValueQueryStringParameters") or {}
     headers = _headers(event)
     _check_token(event.get("stageVariables"), query, headers)
-    app, place = _parameters(query, settings)
-    said["app"] = app
+    name, place = _parameters(query, settings)
+    said["app"] = name
+    app = app_named(name, environ)
     body = _body(event, headers)
+    greeting = _handshake(app, method, query, body)
+    if greeting is not None and method != "POST":
+        return answers.handshake(greeting)
     said["bytes"] = len(body)
-    delivery = Delivery(app, headers, body, arrived, said["request_id"])
-    source = source_of(app)
-    thing = to_object(delivery, source, prefix=place.prefix)
-    if claims_json(headers.get("content-type", "")) and not _is_json(thing):
-        reason = answers.not_json("").reason
-        thing = to_rejected(delivery, source, prefix=place.prefix, reason=reason)
-        _put(thing, settings, place, seconds, said)
-        return answers.not_json(thing.key)
-    _put(thing, settings, place, seconds, said)
+    delivery = Delivery(name, headers, body, arrived, said["request_id"])
+    put = partial(_put, settings=settings, place=place, seconds=seconds, said=said)
+    thing = _admit(delivery, app, place, put, said)
+    put(thing)
+    if greeting is not None:
+        return answers.handshake(greeting)
     return answers.stored(place.bucket, thing.key)
+
+
+def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> ArchiveObject:
+    """The object to store; a delivery that can never be accepted is kept and refused."""
+    said["verdict"] = verdict = signatures.verdict(delivery, app)
+    keep = partial(to_rejected, delivery, app.source, prefix=place.prefix, verdict=verdict)
+    if app.signature == "require" and verdict != "verified":
+        rejected = keep(reason=answers.SIGNATURE)
+        put(rejected)
+        raise Refused(answers.fail(403, answers.SIGNATURE, kept=rejected.key))
+    thing = to_object(delivery, app.source, prefix=place.prefix, verdict=verdict)
+    if not app.any_body and _breaks_its_word(delivery, thing):
+        rejected = keep(reason=answers.NOT_JSON)
+        put(rejected)
+        raise Refused(answers.fail(400, answers.NOT_JSON, kept=rejected.key))
+    return thing
+
+
+def _asks_for_handshake(method: str, query: Query, environ: Mapping[str, str]) -> bool:
+    name = _only(query, "app")
+    if not name or not is_app(name):
+        return False
+    return _handshake(app_named(name, environ), method, query, b"") is not None
+
+
+def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None:
+    once = {name: values[0] for name, values in query.items() if len(values) == 1}
+    return app.source.handshake(method, once, body) if app.source.handshake else None
 
 
 def _check_token(variables: Any, query: Query, headers: Mapping[str, str]) -> None:
@@ -143,7 +176,7 @@ def _decoded(body: Any, *, is_base64: bool) -> bytes:
 
 
 def _put(
-    thing: ArchiveObject, settings: Settings, place: Place, seconds: float, said: Said
+    thing: ArchiveObject, *, settings: Settings, place: Place, seconds: float, said: Said
 ) -> None:
     try:
         said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
@@ -152,8 +185,10 @@ def _put(
     said["key"] = thing.key
 
 
-def _is_json(thing: ArchiveObject) -> bool:
-    return thing.content_type == CONTENT_TYPES["json"]
+def _breaks_its_word(delivery: Delivery, thing: ArchiveObject) -> bool:
+    """Whether the sender claims JSON, or claims nothing, and the bytes are not."""
+    claimed = claims_json(delivery.headers.get("content-type", ""))
+    return claimed and thing.content_type != CONTENT_TYPES["json"]
 
 
 def _only(query: Query, name: str) -> str | None:

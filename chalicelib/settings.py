@@ -46,6 +46,7 @@ class SettingError(Exception):
     def __init__(self, variable: str, problem: str) -> None:
         super().__init__(f"{variable} {problem}")
         self.variable = variable
+        self.where = ""  # inside a file, the part that is wrong
 
 
 @dataclass(frozen=True, slots=True)

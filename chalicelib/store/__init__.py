@@ -42,6 +42,10 @@ class Missing(Exception):
     """There is no object with this key."""
 
 
+class Unreadable(Exception):
+    """The store could not be read just now; the text is short and safe to show."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One line of a listing."""
@@ -61,12 +65,12 @@ class Store(Protocol):
         """
 
     def get(self, key: str) -> ArchiveObject:
-        """The object, byte for byte. Raises Missing."""
+        """The object, byte for byte. Raises Missing, or Unreadable."""
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """Every object whose key begins with `prefix` and sorts after `after`, in key order.
 
-        `prefix` is whole path segments: empty, or ending in `/`.
+        `prefix` is whole path segments: empty, or ending in `/`. Raises Unreadable.
         """
 
 

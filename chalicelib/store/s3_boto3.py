@@ -6,6 +6,7 @@ Imported only where it is needed: boto3 costs 200 ms of every cold start.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from threading import Thread
 from typing import Any
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import BUDGET, Listed, Missing, NotStored, check_prefix
+from chalicelib.store import BUDGET, Listed, Missing, NotStored, Unreadable, check_prefix
 from chalicelib.store.retry import ANSWER, CONNECT, STORED, Attempt, again, from_status, put_once
 
 
@@ -38,11 +39,12 @@ class Boto3Store:
     def get(self, key: str) -> ArchiveObject:
         """See Store.get."""
         try:
-            found = self._reader.get_object(Key=key, **self._where)
-        except self._reader.exceptions.NoSuchKey as error:
-            raise Missing(key) from error
-        with found["Body"] as stream:
-            body = stream.read()
+            with _reading():
+                found = self._reader.get_object(Key=key, **self._where)
+                with found["Body"] as stream:
+                    body = stream.read()
+        except self._reader.exceptions.NoSuchKey:
+            raise Missing(key) from None
         return ArchiveObject(key, body, found.get("ContentType", ""), found["Metadata"])
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
@@ -51,9 +53,10 @@ class Boto3Store:
         pages = self._reader.get_paginator("list_objects_v2").paginate(
             Prefix=prefix, StartAfter=after, **self._where
         )
-        for page in pages:
-            for entry in page.get("Contents", ()):
-                yield Listed(entry["Key"], entry["Size"])
+        with _reading():
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield Listed(entry["Key"], entry["Size"])
 
     def _attempt(self, thing: ArchiveObject) -> Attempt:
         """One attempt, in a thread: botocore's timeouts are for each read, not for the answer.
@@ -111,3 +114,16 @@ class Boto3Store:
         )
         endpoint = self._settings.endpoint or None
         return session.client("s3", endpoint_url=endpoint, config=config)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "NoSuchKey":
+            raise
+        raise Unreadable(code) from None
+    except BotoCoreError as error:
+        raise Unreadable(type(error).__name__) from None

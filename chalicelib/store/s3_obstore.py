@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import BUDGET, Listed, Missing, NotStored, check_prefix
+from chalicelib.store import BUDGET, Listed, Missing, NotStored, Unreadable, check_prefix
 from chalicelib.store.retry import (
     ANSWER,
     CONNECT,
@@ -44,14 +45,16 @@ class ObstoreStore:
     def get(self, key: str) -> ArchiveObject:
         """See Store.get."""
         try:
-            found = obstore.get(self._reader, key)
-        except FileNotFoundError as error:
-            raise Missing(key) from error
+            with _reading():
+                found = obstore.get(self._reader, key)
+                body = bytes(found.bytes())
+        except FileNotFoundError:
+            raise Missing(key) from None
         attributes = dict(found.attributes)
         # object_store names HTTP's own attributes in title case, metadata as S3 does: lower.
         metadata = {name: value for name, value in attributes.items() if name == name.lower()}
         content_type = attributes.get("Content-Type", "")
-        return ArchiveObject(key, bytes(found.bytes()), content_type, metadata)
+        return ArchiveObject(key, body, content_type, metadata)
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """See Store.list."""
@@ -64,9 +67,10 @@ class ObstoreStore:
             yield from Boto3Store(self._settings, self._bucket).list(prefix, after=after)
             return
         # S3 lists in key order, which is what paging by the last key rests on.
-        for page in obstore.list(self._reader, prefix or None, offset=after or None):
-            for entry in page:
-                yield Listed(entry["path"], entry["size"])
+        with _reading():
+            for page in obstore.list(self._reader, prefix or None, offset=after or None):
+                for entry in page:
+                    yield Listed(entry["path"], entry["size"])
 
     def _attempt(self, thing: ArchiveObject) -> Attempt:
         try:
@@ -119,6 +123,15 @@ class ObstoreStore:
             raise
         except BaseException as error:  # no CA roots, for one
             raise NotStored(f"client: {type(error).__name__}") from None
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say what failed without the server's whole answer, which obstore's texts hold."""
+    try:
+        yield
+    except BaseError as error:
+        raise Unreadable(_judge(error).why) from None
 
 
 def _judge(error: BaseException) -> Attempt:

@@ -1,0 +1,161 @@
+"""The events in a body, each with its exact JSON.
+
+Attributes have the CloudEvents names (https://cloudevents.io). A body is cut, never re-serialised:
+64-bit integers, escapes and duplicate names reach the reader as the sender wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl
+
+from chalicelib.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened."""
+
+    id: str  # the sender's, else `sha256:` and the hash of `data`
+    type: str  # empty where the sender does not say
+    subject: str  # what you look up: a recipient, a customer, a repository
+    time: str  # RFC 3339 in UTC; the delivery's arrival where the sender gives none
+    correlation: str  # what ties events together: a message, a payment, a commit
+    data: str  # the event's exact JSON
+
+
+def event(  # noqa: PLR0913  (one for each attribute)
+    delivery: Delivery,
+    data: str,
+    *,
+    id: object = None,
+    type: object = None,
+    subject: object = None,
+    time: object = None,
+    correlation: object = None,
+) -> Event:
+    """An Event from whatever a body held: anything that is no text or number counts as absent."""
+    return Event(
+        id=text(id) or "sha256:" + sha256(data.encode("utf-8", "surrogatepass")).hexdigest(),
+        type=text(type),
+        subject=text(subject),
+        time=rfc3339(time) or _utc(delivery.arrived),
+        correlation=text(correlation),
+        data=data,
+    )
+
+
+def text(value: object) -> str:
+    """A string or integer as text; empty for everything else, None and booleans too."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def rfc3339(value: object) -> str:
+    """Unix seconds, Unix milliseconds or ISO 8601, as RFC 3339 in UTC; empty where it is none.
+
+    Senders differ: SendGrid and Stripe count seconds, some of Meta's products milliseconds.
+    """
+    if isinstance(value, str) and re.fullmatch(r"\d{1,13}(\.\d{1,9})?", value, re.ASCII):
+        value = float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = value / 1000 if value >= 1e11 else value
+            return _utc(datetime.fromtimestamp(seconds, UTC))
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return _utc(time if time.tzinfo else time.replace(tzinfo=UTC))
+    except (ValueError, OverflowError, OSError):
+        pass
+    return ""
+
+
+def json_text(body: bytes) -> str:
+    """A body as JSON text, without a BOM; empty where it is not UTF-8."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return ""
+
+
+def form_field(text: str, name: str) -> str:
+    """One field of a form; empty where there is none."""
+    try:
+        return dict(parse_qsl(text)).get(name, "") if name in text else ""
+    except ValueError:  # too many fields
+        return ""
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text; None where it is not JSON."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def elements(text: str) -> Iterator[tuple[str, Any]]:
+    """The exact text and the value of each element of a JSON array.
+
+    Nothing for any other text; what comes before a fault for a broken one.
+    """
+    yield from ((exact, value) for _, exact, value in _cut(text, "[", "]"))
+
+
+def members(text: str) -> dict[str, str]:
+    """The exact text of each value of a JSON object by name, the last where names repeat."""
+    return {name: exact for name, exact, _ in _cut(text, "{", "}")}
+
+
+def dig(value: Any, *path: str) -> Any:
+    """The value at a path of names and list indices; None where there is none."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and re.fullmatch(r"\d{1,6}", part, re.ASCII):
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            return None
+    return value
+
+
+def _cut(text: str, opening: str, closing: str) -> Iterator[tuple[str, str, Any]]:
+    at = _skip(text, 0)
+    if text[at : at + 1] != opening:
+        return
+    at = _skip(text, at + 1)
+    try:
+        while text[at : at + 1] not in ("", closing):
+            name = ""
+            if opening == "{":
+                name, at = _DECODER.raw_decode(text, at)
+                at = _skip(text, _skip(text, at) + 1)  # past the colon
+            value, end = _DECODER.raw_decode(text, at)
+            yield name, text[at:end], value
+            at = _skip(text, _skip(text, end) + 1)  # past the comma, or the end
+    except (ValueError, RecursionError):
+        return
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < 4000 else digits  # int() refuses longer ones
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder(parse_int=_integer)

@@ -1,0 +1,56 @@
+"""Where secrets come from: the text itself, or a reference to where it is kept.
+
+`env:NAME`, `ssm:/path/name` (decrypted), `secretsmanager:name-or-arn`. Anything else is the secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Unresolved(Exception):
+    """A reference leads nowhere. The text names the kind of reference, never a value."""
+
+
+def resolve(text: str, environ: Mapping[str, str]) -> str:
+    """The secret that `text` is or refers to. Raises Unresolved."""
+    kind, _, name = text.partition(":")
+    if kind == "env":
+        found = environ.get(name, "")
+    elif kind == "ssm":
+        found = _aws(
+            kind, "ssm", "get_parameter", "Parameter", "Value", Name=name, WithDecryption=True
+        )
+    elif kind == "secretsmanager":
+        found = _aws(kind, "secretsmanager", "get_secret_value", "SecretString", SecretId=name)
+    else:
+        return text
+    if not found:
+        raise Unresolved(f"the {kind}: reference leads to nothing")
+    return found
+
+
+def referred(entry: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What `env:` references in an app's entry refer to, by name."""
+    for field in ("secrets", "public_keys"):
+        for text in entry.get(field) or () if isinstance(entry, dict) else ():
+            if isinstance(text, str) and re.match("env:", text):
+                yield text[4:], environ.get(text[4:], "")
+
+
+def _aws(kind: str, service: str, method: str, *path: str, **arguments: Any) -> str:
+    # Imported here: most archives keep no secret in AWS, and boto3 costs 200 ms.
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+    try:
+        found: Any = getattr(boto3.client(service, config=config), method)(**arguments)
+    except (BotoCoreError, ClientError) as error:
+        raise Unresolved(f"the {kind}: reference fails: {type(error).__name__}") from None
+    for part in path:
+        found = found.get(part) or {}
+    return found if isinstance(found, str) else ""

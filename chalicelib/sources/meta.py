@@ -1,0 +1,76 @@
+"""Meta (Facebook, Instagram, WhatsApp): batches of changes, signed with HMAC-SHA256.
+
+`X-Hub-Signature-256: sha256=<hex>` with the app secret over the raw body, in which Meta escapes
+non-ASCII. A subscription starts with a GET that carries `hub.challenge`, to be echoed as text.
+https://developers.facebook.com/docs/graph-api/webhooks/getting-started
+Not verified: how long Meta retries (36 hours, it is said).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from chalicelib.delivery import Delivery
+from chalicelib.events import Event, dig, elements, event, json_text, members, parse, text
+from chalicelib.signatures import hmac_sha256, is_sha256_header
+from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
+
+SIGNATURE = "x-hub-signature-256"
+
+
+def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+    """Whether Meta signed these bytes."""
+    return is_sha256_header(keys.secrets, body, headers.get(SIGNATURE, ""))
+
+
+def handshake(method: str, query: Query, body: bytes) -> bytes | None:
+    """The challenge of a subscription. Our own token stands in for `hub.verify_token`."""
+    is_one = method == "GET" and query.get("hub.mode") == "subscribe"
+    return challenge(query.get("hub.challenge")) if is_one else None
+
+
+def events(delivery: Delivery) -> Iterator[Event]:
+    """One event per change or message of each entry; its type is `<object>.<field>`."""
+    body = json_text(delivery.body)
+    kind = text(dig(parse(body), "object"))
+    for exact_entry, entry in elements(members(body).get("entry", "")):
+        parts = members(exact_entry)
+        for part in ("changes", "messaging"):
+            for exact, value in elements(parts.get(part, "")):
+                whatsapp = dig(value, "value", "messages", "0", "id") or dig(
+                    value, "value", "statuses", "0", "id"
+                )
+                yield event(
+                    delivery,
+                    exact,
+                    id=dig(value, "message", "mid") or whatsapp,
+                    type=".".join(filter(None, (kind, text(dig(value, "field")) or part))),
+                    subject=dig(value, "sender", "id") or dig(entry, "id"),
+                    time=dig(value, "timestamp") or dig(entry, "time"),
+                    correlation=dig(entry, "id"),
+                )
+
+
+def example(n: int, at: int) -> bytes:
+    """A change of a page's feed."""
+    change = {"field": "feed", "value": {"item": "post", "post_id": f"1_{n}", "verb": "add"}}
+    body = {"object": "page", "entry": [{"id": "1", "time": at, "changes": [change]}]}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
+    """The header Meta would send."""
+    return {SIGNATURE: "sha256=" + hmac_sha256(text_secret(secret), body).hex()}
+
+
+SOURCE = Source(
+    name="meta",
+    signature_headers=(SIGNATURE,),
+    secret=text_secret,
+    verify=verify,
+    handshake=handshake,
+    events=events,
+    example=example,
+    sign=sign,
+)

@@ -1,0 +1,94 @@
+"""Twilio SendGrid's event webhook: a JSON array of events, signed with ECDSA.
+
+Signed are the timestamp header and the raw body, trailing CRLF included; the signature is ASN.1
+DER in base64. The public key is the webhook's own ("Signed Event Webhook Requests").
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
+
+The timestamp is the attempt's, not the event's: a real delivery came 2,002 s after its event.
+Not verified: whether a retry is signed again with a new timestamp.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+from chalicelib.delivery import Delivery
+from chalicelib.events import Event, dig, elements, event, json_text, text
+from chalicelib.signatures import from_base64, is_ecdsa_p256, p256_public_key, raw, unix_seconds
+from chalicelib.sources import Headers, Keys, Source
+
+SIGNATURE = "x-twilio-email-event-webhook-signature"
+TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
+
+def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+    """Whether SendGrid signed these bytes at the time it says."""
+    message = raw(headers.get(TIMESTAMP, "")) + body
+    return is_ecdsa_p256(keys.public_keys, message, from_base64(headers.get(SIGNATURE, "")))
+
+
+def events(delivery: Delivery) -> Iterator[Event]:
+    """One event per element. `sg_event_id` may be missing, and may change between retries."""
+    for exact, value in elements(json_text(delivery.body)):
+        yield event(
+            delivery,
+            exact,
+            id=dig(value, "sg_event_id"),
+            type=dig(value, "event"),
+            subject=text(dig(value, "email")).lower(),
+            time=dig(value, "timestamp"),
+            # <X-Message-Id>.<filter host>…: the part before the first dot is the message's.
+            correlation=text(dig(value, "sg_message_id")).partition(".")[0],
+        )
+
+
+def example(n: int, at: int) -> bytes:
+    """Two events about one message, laid out as SendGrid does."""
+    message = f"example-message-{n:06}.filter-1.{at}.0"
+    return (
+        b"["
+        + b",\r\n".join(
+            json.dumps(
+                {
+                    "email": f"recipient-{n}@example.com",
+                    "timestamp": at,
+                    "smtp-id": f"<example-{n}@ismtpd.example.com>",
+                    "event": kind,
+                    "category": ["hookshelf"],
+                    "sg_event_id": base64.urlsafe_b64encode(f"{kind}-{at}-{n}".encode()).decode(),
+                    "sg_message_id": message,
+                },
+                separators=(",", ":"),
+            ).encode()
+            for kind in ("processed", "delivered")
+        )
+        + b"]\r\n"
+    )
+
+
+def sign(body: bytes, private_key: str, at: int) -> dict[str, str]:
+    """The headers SendGrid would send; `private_key` is PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = load_pem_private_key(private_key.encode(), password=None)
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise ValueError("sendgrid signs with an EC private key")
+    signature = key.sign(str(at).encode() + body, ECDSA(SHA256()))
+    return {SIGNATURE: base64.b64encode(signature).decode(), TIMESTAMP: str(at)}
+
+
+SOURCE = Source(
+    name="sendgrid",
+    signature_headers=(SIGNATURE, TIMESTAMP),
+    public_key=p256_public_key,
+    verify=verify,
+    signed_at=lambda headers: unix_seconds(headers.get(TIMESTAMP)),
+    events=events,
+    example=example,
+    sign=sign,
+)

@@ -1,0 +1,106 @@
+"""Slack: the Events API (JSON), and slash commands and interactions (forms), signed with HMAC.
+
+`X-Slack-Signature: v0=<hex>` over `v0:<timestamp>:<body>`. Before Slack sends events it posts a
+signed `url_verification`, whose challenge is to be answered within 3 seconds.
+https://docs.slack.dev/authentication/verifying-requests-from-slack
+https://docs.slack.dev/reference/events/url_verification
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import parse_qsl
+
+from chalicelib.delivery import Delivery
+from chalicelib.events import Event, dig, event, form_field, json_text, parse
+from chalicelib.signatures import from_hex, hmac_sha256, is_hmac_sha256, raw, unix_seconds
+from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
+
+SIGNATURE = "x-slack-signature"
+TIMESTAMP = "x-slack-request-timestamp"
+
+
+def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+    """Whether Slack signed these bytes at the time it says."""
+    timestamp, signature = headers.get(TIMESTAMP, ""), headers.get(SIGNATURE, "")
+    version, _, digest = signature.partition("=")
+    message = b"v0:" + raw(timestamp) + b":" + body
+    return version == "v0" and is_hmac_sha256(keys.secrets, message, [from_hex(digest)])
+
+
+def handshake(method: str, query: Query, body: bytes) -> bytes | None:
+    """The challenge of a `url_verification`."""
+    if method != "POST" or b"url_verification" not in body:
+        return None
+    value = parse(json_text(body))
+    is_one = dig(value, "type") == "url_verification"
+    return challenge(dig(value, "challenge")) if is_one else None
+
+
+def events(delivery: Delivery) -> Iterator[Event]:
+    """One event; of a slash command, its fields as JSON."""
+    exact = _json(json_text(delivery.body))
+    value = parse(exact)
+    if value is not None:
+        inner = dig(value, "event")
+        yield event(
+            delivery,
+            exact,
+            id=dig(value, "event_id") or dig(value, "trigger_id"),
+            type=dig(inner, "type") or dig(value, "command") or dig(value, "type"),
+            subject=_user(inner) or dig(value, "user_id") or dig(value, "user", "id"),
+            time=dig(value, "event_time"),
+            correlation=dig(inner, "channel")
+            or dig(inner, "item", "channel")
+            or dig(value, "channel_id"),
+        )
+
+
+def example(n: int, at: int) -> bytes:
+    """A message in a channel."""
+    message = {"type": "message", "user": f"U{n:08}", "channel": "C00000001", "text": f"hello {n}"}
+    body = {
+        "team_id": "T00000001",
+        "type": "event_callback",
+        "event": message | {"ts": f"{at}.{n:06}"},
+        "event_id": f"Ev{at}{n:04}",
+        "event_time": at,
+    }
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
+    """The headers Slack would send."""
+    digest = hmac_sha256(text_secret(secret), f"v0:{at}:".encode() + body).hex()
+    return {SIGNATURE: f"v0={digest}", TIMESTAMP: str(at)}
+
+
+def _user(inner: object) -> object:
+    user = dig(inner, "user")  # an id, or in team_join a whole user
+    return dig(user, "id") if isinstance(user, dict) else user
+
+
+def _json(text: str) -> str:
+    """The JSON of a body, of a form's `payload`, or else of a form's fields."""
+    text = text.strip(" \t\r\n")
+    if parse(text) is not None:
+        return text
+    if payload := form_field(text, "payload"):
+        return payload
+    fields = dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {}
+    return json.dumps(fields) if "command" in fields else ""
+
+
+SOURCE = Source(
+    name="slack",
+    signature_headers=(SIGNATURE, TIMESTAMP),
+    other_headers=("x-slack-retry-num", "x-slack-retry-reason"),
+    secret=text_secret,
+    verify=verify,
+    signed_at=lambda headers: unix_seconds(headers.get(TIMESTAMP)),
+    handshake=handshake,
+    events=events,
+    example=example,
+    sign=sign,
+)

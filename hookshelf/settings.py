@@ -1,0 +1,47 @@
+"""The settings a verb works with: the environment's, else those of a Chalice stage.
+
+The Lambda reads its environment; a desk usually has none, so that `hookshelf verify` right after
+`make run` looks where `make run` archives: at stage `local`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from chalicelib.apps import PACKAGE
+
+CONFIG = PACKAGE / ".chalice" / "config.json"
+STAGE = "local"
+
+
+def stage_environment(stage: str) -> dict[str, str]:
+    """The environment variables .chalice/config.json gives a stage.
+
+    A relative ARCHIVE_FOLDER is counted from the project, where `chalice local` runs.
+    """
+    try:
+        config = json.loads(CONFIG.read_text())
+        found = dict(config["stages"][stage].get("environment_variables", {}))
+    except FileNotFoundError:
+        raise click.UsageError(f"{CONFIG} is not there. Set ARCHIVE_BUCKETS instead") from None
+    except KeyError:
+        raise click.UsageError(f"No stage {stage!r} in {CONFIG}") from None
+    if "ARCHIVE_FOLDER" in found:
+        found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]))
+    return found
+
+
+def environment(stage: str | None = None) -> Mapping[str, str]:
+    """What a verb reads settings from.
+
+    With a stage, its variables beat the shell's, as Chalice has it; without one the shell's count,
+    or stage `local` where ARCHIVE_BUCKETS is not among them.
+    """
+    if stage is None and "ARCHIVE_BUCKETS" in os.environ:
+        return os.environ
+    return {**os.environ, **stage_environment(stage or STAGE)}
