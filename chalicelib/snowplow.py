@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus, urlsplit
 from uuid import UUID, uuid5
 
 import requests
-from snowplow_tracker.events import SelfDescribing
+from snowplow_tracker.events.self_describing import SelfDescribing
 from snowplow_tracker.self_describing_json import SelfDescribingJson
 from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
@@ -80,16 +81,14 @@ def records(notification: Any) -> Iterator[dict[str, Any]]:
     """
     if not isinstance(notification, dict):
         raise NotTracked("The notification is no JSON object")
-    if notification.get("Event") == "s3:TestEvent":
-        return
-    if isinstance(notification.get("detail"), dict):
-        yield _from_eventbridge(notification)
-    elif notification.get("Type") == "Notification":
-        yield from records(_parsed(notification.get("Message")))
-    elif isinstance(notification.get("Records"), list):
+    if isinstance(notification.get("Records"), list):
         for record in notification["Records"]:
             yield from _unwrapped(record)
-    else:
+    elif notification.get("Type") == "Notification":  # SNS, in SQS or over HTTP
+        yield from records(_parsed(notification.get("Message")))
+    elif isinstance(notification.get("detail"), dict):
+        yield _from_eventbridge(notification)
+    elif notification.get("Event") != "s3:TestEvent":
         raise NotTracked("The notification is none of S3's, SQS's, SNS's or EventBridge's")
 
 
@@ -169,10 +168,11 @@ class _Collected:
 
 
 def _post(url: str, payloads: list[dict[str, str]]) -> None:
+    sent = {"stm": str(int(time.time() * 1000))}
     try:
         answer = requests.post(
             url + PATH,
-            json={"schema": PAYLOAD, "data": payloads},
+            json={"schema": PAYLOAD, "data": [payload | sent for payload in payloads]},
             headers={"Content-Type": "application/json; charset=utf-8"},
             timeout=TIMEOUT,
             allow_redirects=False,
