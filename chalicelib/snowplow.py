@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus, urlsplit
 from uuid import UUID, uuid5
@@ -82,8 +83,7 @@ def records(notification: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(notification, dict):
         raise NotTracked("The notification is no JSON object")
     if isinstance(notification.get("Records"), list):
-        for record in notification["Records"]:
-            yield from _unwrapped(record)
+        yield from chain.from_iterable(map(_unwrapped, notification["Records"]))
     elif notification.get("Type") == "Notification":  # SNS, in SQS or over HTTP
         yield from records(_parsed(notification.get("Message")))
     elif isinstance(notification.get("detail"), dict):
