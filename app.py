@@ -3,9 +3,9 @@
 import os
 from datetime import UTC, datetime
 
-from chalice.app import Response
+from chalice.app import IAMAuthorizer, Response
 
-from chalicelib import door
+from chalicelib import door, guards
 from chalicelib.gateway import Gateway, response
 
 app = Gateway(app_name="hookshelf")
@@ -18,6 +18,32 @@ METHODS = ["POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
 @app.route("/input", methods=METHODS, content_types=["*/*"])
 def receive() -> Response:
     """Archive what a sender posts, for whoever presents the stage's token."""
+    return _receive(guards.by_token)
+
+
+@app.route("/iam/input", methods=METHODS, content_types=["*/*"], authorizer=IAMAuthorizer())
+def receive_signed() -> Response:
+    """Archive what an AWS principal posts, signed with SigV4, to the apps that name it."""
+    return _receive(guards.by_iam)
+
+
+@app.lambda_function()
+def deliver(event: object, context: object) -> dict[str, str]:
+    """Archive what is invoked directly; every failure raises, so that Lambda retries."""
+    from chalicelib import direct  # not on the way of a post: it loads pydantic
+
+    return direct.deliver(event, context, environ=os.environ, arrived=datetime.now(UTC))
+
+
+@app.lambda_function()
+def track_s3(event: object, context: object) -> dict[str, int]:
+    """Tell Snowplow's collector of every object that an S3 notification names."""
+    from chalicelib import snowplow
+
+    return snowplow.track(event, context, environ=os.environ)
+
+
+def _receive(guard: guards.Guard) -> Response:
     request = app.current_request
     return response(
         door.receive(
@@ -25,5 +51,6 @@ def receive() -> Response:
             request.lambda_context,
             environ=os.environ,
             arrived=datetime.now(UTC),
+            guard=guard,
         )
     )

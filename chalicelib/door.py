@@ -1,7 +1,7 @@
 """One HTTP request in, one answer out: the order of checks, and the one log line.
 
-Configuration, token, parameters, signature, body, put. Nothing is read or written in the store
-before the token is accepted, and 200 is said only once the store has the bytes.
+Configuration, guard, parameters, signature, body, put. Nothing is read or written in the store
+before the guard lets a request in, and 200 is said only once the store has the bytes.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ import base64
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from chalicelib import answers, log, signatures, tokens
+from chalicelib import answers, log, signatures
 from chalicelib.answers import Answer, Refused
 from chalicelib.apps import App, app_named
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, claims_json
 from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.guards import Event, Guard, Query, only
 from chalicelib.keys import is_app
 from chalicelib.settings import Place, SettingError, Settings, from_environment
-from chalicelib.store import BUDGET, NameTaken, NotStored, open_store
+from chalicelib.store import NameTaken, NotStored, budget, open_store
 
-Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
-Query = Mapping[str, Sequence[str]]
 Put = Callable[[ArchiveObject], None]
 Said = dict[str, Any]  # what the log line will say; nothing a sender wrote goes in unchecked
 
 
-def receive(event: Event, context: Any, *, environ: Mapping[str, str], arrived: datetime) -> Answer:
-    """Answer one request to `/input`, whatever happens, and log one line about it.
+def receive(
+    event: Event, context: Any, *, environ: Mapping[str, str], arrived: datetime, guard: Guard
+) -> Answer:
+    """Answer one request to an HTTP door, whatever happens, and log one line about it.
 
-    `context` is Lambda's, or None; `arrived` is aware UTC.
+    `context` is Lambda's, or None; `arrived` is aware UTC; `guard` says who may come in.
     """
     started = time.monotonic()
     said: Said = {"request_id": _request_id(event, context)}
     try:
-        answer = _receive(event, environ, arrived, _budget(context), said)
+        answer = _receive(event, environ, arrived, guard, budget(context), said)
     except Refused as refused:
         answer = refused.answer
     except SettingError as error:
@@ -64,7 +65,12 @@ def receive(event: Event, context: Any, *, environ: Mapping[str, str], arrived: 
 
 
 def _receive(
-    event: Event, environ: Mapping[str, str], arrived: datetime, seconds: float, said: Said
+    event: Event,
+    environ: Mapping[str, str],
+    arrived: datetime,
+    guard: Guard,
+    seconds: float,
+    said: Said,
 ) -> Answer:
     method = event["requestContext"]["httpMethod"]
     query: Query = event.get("multiValueQueryStringParameters") or {}
@@ -72,10 +78,12 @@ def _receive(
         raise Refused(answers.METHOD)
     settings = from_environment(environ)
     headers = _headers(event)
-    _check_token(event.get("stageVariables"), query, headers)
+    may_write = guard(event, query, headers, environ)
     name, place = _parameters(query, settings)
     said["app"] = name
     app = app_named(name, environ)
+    if not may_write(app):
+        raise Refused(answers.APP)
     body = _body(event, headers)
     greeting = _handshake(app, method, query, body)
     if greeting is not None and method != "POST":
@@ -107,7 +115,7 @@ def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> 
 
 
 def _asks_for_handshake(method: str, query: Query, environ: Mapping[str, str]) -> bool:
-    name = _only(query, "app")
+    name = only(query, "app")
     if not name or not is_app(name):
         return False
     return _handshake(app_named(name, environ), method, query, b"") is not None
@@ -118,34 +126,15 @@ def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None
     return app.source.handshake(method, once, body) if app.source.handshake else None
 
 
-def _check_token(variables: Any, query: Query, headers: Mapping[str, str]) -> None:
-    """The query's token wins; only where it has none is `Authorization: Bearer` read.
-
-    SendGrid's OAuth option sends a Bearer of its own beside our token.
-    """
-    app = _only(query, "app")
-    if "token" in query:
-        presented = _only(query, "token")
-    else:
-        scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        presented = credentials.strip() if scheme.lower() == "bearer" else None
-    try:
-        tokens.check(variables, app if app and is_app(app) else None, presented)
-    except tokens.NoToken:
-        raise Refused(answers.NO_TOKEN) from None
-    except tokens.WrongToken:
-        raise Refused(answers.WRONG_TOKEN) from None
-
-
 def _parameters(query: Query, settings: Settings) -> tuple[str, Place]:
     if any(len(values) != 1 for values in query.values()):
         raise Refused(answers.TWICE)
-    app = _only(query, "app")
+    app = only(query, "app")
     if not app:
         raise Refused(answers.NO_APP)
     if not is_app(app):
         raise Refused(answers.BAD_APP)
-    place = settings.place(_only(query, "bucket"))
+    place = settings.place(only(query, "bucket"))
     if place is None:
         raise Refused(answers.BUCKET)
     return app, place
@@ -191,22 +180,8 @@ def _breaks_its_word(delivery: Delivery, thing: ArchiveObject) -> bool:
     return claimed and thing.content_type != CONTENT_TYPES["json"]
 
 
-def _only(query: Query, name: str) -> str | None:
-    """The value of a parameter that is given exactly once; Chalice's query_params has the last."""
-    values = query.get(name) or ()
-    return values[0] if len(values) == 1 else None
-
-
 def _headers(event: Event) -> dict[str, str]:
     return {name.lower(): value for name, value in event["headers"].items()}
-
-
-def _budget(context: Any) -> float:
-    """Seconds for the store: 8, or what is left of the Lambda's time less one to answer in."""
-    if context is None:
-        return BUDGET
-    left: float = context.get_remaining_time_in_millis() / 1000
-    return min(BUDGET, left - 1)
 
 
 def _request_id(event: Event, context: Any) -> str:

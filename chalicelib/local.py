@@ -5,6 +5,7 @@ Only under the Chalice CLI, which sets AWS_CHALICE_CLI_MODE in its own process; 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,9 @@ def set_up(environ: Mapping[str, str]) -> None:
     if not is_local(environ):
         return
     from chalice.local import ChaliceRequestHandler, ThreadedHTTPServer
+
+    # Chalice warns that it lets everybody pass on AWS_IAM routes; guards.by_iam does not.
+    warnings.filterwarnings("ignore", message="IAMAuthorizer is not a supported in local mode")
 
     # Headers and body are two small writes: Nagle's algorithm and delayed acknowledgement make
     # every request on a kept connection wait 44 ms.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import SettingError, Settings
@@ -72,6 +72,14 @@ class Store(Protocol):
 
         `prefix` is whole path segments: empty, or ending in `/`. Raises Unreadable.
         """
+
+
+def budget(context: Any) -> float:
+    """Seconds for one put: 8, or what is left of the Lambda's time less one to answer in."""
+    if context is None:
+        return BUDGET
+    left: float = context.get_remaining_time_in_millis() / 1000
+    return min(BUDGET, left - 1)
 
 
 def check_prefix(prefix: str) -> None:

@@ -1,0 +1,93 @@
+"""Who may come in: by the stage's token, or by the signature of an AWS principal.
+
+A guard lets a request in, or raises Refused; what it gives back says which apps may be written to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from chalicelib import answers, tokens
+from chalicelib.answers import Refused
+from chalicelib.apps import App
+from chalicelib.keys import is_app
+from chalicelib.local import is_local
+
+Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
+Query = Mapping[str, Sequence[str]]
+MayWrite = Callable[[App], bool]
+Guard = Callable[[Event, Query, Mapping[str, str], Mapping[str, str]], MayWrite]
+
+_ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+", re.ASCII)
+
+
+def by_token(
+    event: Event, query: Query, headers: Mapping[str, str], environ: Mapping[str, str]
+) -> MayWrite:
+    """Let in who presents a token of the stage, or of the app.
+
+    The query's token wins; only where it has none is `Authorization: Bearer` read. SendGrid's OAuth
+    option sends a Bearer of its own beside our token.
+    """
+    app = only(query, "app")
+    if "token" in query:
+        presented = only(query, "token")
+    else:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        presented = credentials.strip() if scheme.lower() == "bearer" else None
+    try:
+        tokens.check(event.get("stageVariables"), app if app and is_app(app) else None, presented)
+    except tokens.NoToken:
+        raise Refused(answers.NO_TOKEN) from None
+    except tokens.WrongToken:
+        raise Refused(answers.WRONG_TOKEN) from None
+    return lambda app: True
+
+
+def by_iam(
+    event: Event, query: Query, headers: Mapping[str, str], environ: Mapping[str, str]
+) -> MayWrite:
+    """Let in whom API Gateway's AWS_IAM authorization named, for the apps that name them.
+
+    `chalice local` lets everybody pass on such routes, so there the signature is checked here.
+    """
+    if is_local(environ):
+        from chalicelib import sigv4
+
+        arn = sigv4.caller(event, query, headers, environ)
+    else:
+        identity = (event.get("requestContext") or {}).get("identity") or {}
+        arn = identity.get("userArn")
+    if not arn or not isinstance(arn, str):
+        raise Refused(answers.APP)
+    return partial(_named, arn)
+
+
+def only(query: Query, name: str) -> str | None:
+    """The value of a parameter that is given exactly once; Chalice's query_params has the last."""
+    values = query.get(name) or ()
+    return values[0] if len(values) == 1 else None
+
+
+def is_principal(arn: str, principals: Iterable[str]) -> bool:
+    """Whether one of `principals`, ARNs in which `*` and `?` stand for anything, is `arn`.
+
+    An assumed role's session is its role too: `arn:aws:iam::<account>:role/<name>` is enough.
+    """
+    names = [arn]
+    if session := _ASSUMED.fullmatch(arn):
+        partition, account, role = session.groups()
+        names.append(f"arn:{partition}:iam::{account}:role/{role}")
+    return any(_like(pattern).fullmatch(name) for pattern in principals for name in names)
+
+
+def _named(arn: str, app: App) -> bool:
+    return is_principal(arn, app.principals)
+
+
+def _like(pattern: str) -> re.Pattern[str]:
+    # Not fnmatch, to which `[` means something.
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
