@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from chalicelib import answers, log, signatures
@@ -26,6 +27,7 @@ from chalicelib.keys import is_app
 from chalicelib.settings import Place, SettingError, Settings, from_environment
 from chalicelib.store import NameTaken, NotStored, budget, open_store
 
+OURS = {"token", "app", "bucket"}
 Put = Callable[[ArchiveObject], None]
 Said = dict[str, Any]  # what the log line will say; nothing a sender wrote goes in unchecked
 
@@ -52,7 +54,7 @@ def receive(
     except Exception as error:
         # The type alone: an exception's text may quote what was sent.
         answer = answers.FAULT
-        said |= {"why": type(error).__name__}
+        said |= {"why": type(error).__name__, "at": _line_of(error)}
     log.line(
         logging.ERROR if answer.status >= 500 else logging.INFO,
         "delivery",
@@ -74,8 +76,8 @@ def _receive(
 ) -> Answer:
     method = event["requestContext"]["httpMethod"]
     query: Query = event.get("multiValueQueryStringParameters") or {}
-    if method != "POST" and not _asks_for_handshake(method, query, environ):
-        raise Refused(answers.METHOD)
+    if method != "POST" and (method != "GET" or set(query) <= OURS):
+        raise Refused(answers.METHOD)  # a handshake is a GET that carries something to answer
     settings = from_environment(environ)
     headers = _headers(event)
     may_write = guard(event, query, headers, environ)
@@ -86,8 +88,8 @@ def _receive(
         raise Refused(answers.APP)
     body = _body(event, headers)
     greeting = _handshake(app, method, query, body)
-    if greeting is not None and method != "POST":
-        return answers.handshake(greeting)
+    if method != "POST":
+        return answers.METHOD if greeting is None else answers.handshake(greeting)
     said["bytes"] = len(body)
     delivery = Delivery(name, headers, body, arrived, said["request_id"])
     put = partial(_put, settings=settings, place=place, seconds=seconds, said=said)
@@ -112,13 +114,6 @@ def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> 
         put(rejected)
         raise Refused(answers.fail(400, answers.NOT_JSON, kept=rejected.key))
     return thing
-
-
-def _asks_for_handshake(method: str, query: Query, environ: Mapping[str, str]) -> bool:
-    name = only(query, "app")
-    if not name or not is_app(name):
-        return False
-    return _handshake(app_named(name, environ), method, query, b"") is not None
 
 
 def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None:
@@ -182,6 +177,14 @@ def _breaks_its_word(delivery: Delivery, thing: ArchiveObject) -> bool:
 
 def _headers(event: Event) -> dict[str, str]:
     return {name.lower(): value for name, value in event["headers"].items()}
+
+
+def _line_of(error: Exception) -> str:
+    """File and line where an exception was raised."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
 
 
 def _request_id(event: Event, context: Any) -> str:
