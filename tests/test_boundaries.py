@@ -28,6 +28,7 @@ IN_LAMBDA = [
 
 CONFIG = json.loads((PROJECT / ".chalice" / "config.json").read_text())
 POLICIES = sorted((PROJECT / ".chalice").glob("policy*.json"))
+TRACKERS = [policy for policy in POLICIES if policy.stem.endswith("-track")]
 WRITES_LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 
 
@@ -95,17 +96,30 @@ def test_no_way_to_import_a_mock_escapes_the_scan(code, tmp_path):
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=relative)
-def test_a_policy_allows_putting_into_one_bucket_and_writing_logs_and_nothing_else(policy):
+def test_a_policy_allows_its_function_one_thing_and_writing_logs(policy):
     statements = json.loads(policy.read_text())["Statement"]
     actions = {action for statement in statements for action in listed(statement["Action"])}
+    task = "lambda:GetFunctionConfiguration" if policy in TRACKERS else "s3:PutObject"
 
     assert {statement["Effect"] for statement in statements} == {"Allow"}
-    assert "s3:PutObject" in actions
-    assert actions <= {"s3:PutObject"} | WRITES_LOGS
+    assert actions == {task} | WRITES_LOGS
     assert not any("NotAction" in it or "NotResource" in it for it in statements)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=relative)
+@pytest.mark.parametrize("policy", TRACKERS, ids=relative)
+def test_the_tracker_may_read_its_own_description_and_no_other(policy):
+    resources = [
+        statement["Resource"]
+        for statement in json.loads(policy.read_text())["Statement"]
+        if statement["Action"] == "lambda:GetFunctionConfiguration"
+    ]
+
+    assert [re.sub("dev|prod", "STAGE", resource) for resource in resources] == [
+        "arn:aws:lambda:*:*:function:hookshelf-STAGE-track_s3"
+    ]
+
+
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - set(TRACKERS)), ids=relative)
 def test_a_policy_names_one_bucket_and_its_objects_only(policy):
     resources = {
         resource
