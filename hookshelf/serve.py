@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import socket
@@ -12,10 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from chalicelib.settings import SettingError, from_environment
+import click
 
-PROJECT = Path(__file__).resolve().parent.parent
-SAMPLE = PROJECT / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
+from chalicelib.apps import PACKAGE
+from chalicelib.models import check_apps
+from chalicelib.settings import SettingError, from_environment
+from hookshelf.settings import STAGE, environment
+
+SAMPLE = PACKAGE / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
 _TOKEN = "STAGE_VAR_validToken"
 # What the `chalice` script does, but Ctrl-C is a good end, even while modules are being imported.
 _CHALICE = """import signal, sys
@@ -31,10 +34,14 @@ def main() -> None:
     port = parser.parse_args().port
     try:
         _check_port(port)
-        print(_welcome({**os.environ, **_configured()}, port), flush=True)
+        environ = environment(STAGE)
+        check_apps(environ)
+        print(_welcome(environ, port), flush=True)
     except (SettingError, OSError, ValueError) as error:
         sys.exit(f"Error: {error}")
-    os.chdir(PROJECT)
+    except click.UsageError as error:
+        sys.exit(f"Error: {error.message}")
+    os.chdir(PACKAGE)
     # Chalice imports blessed, which would question the terminal and wait seconds for its answers.
     os.environ["NO_COLOR"] = "1"
     local = ["local", "--stage", "local", "--no-autoreload", "--host", "127.0.0.1"]
@@ -50,17 +57,6 @@ def _check_port(port: int) -> None:
             raise ValueError(f"Port {port}: {error}. Try: PORT=8001 make run") from None
 
 
-def _configured() -> dict[str, str]:
-    """What .chalice/config.json sets for stage `local`; it beats the shell's environment."""
-    file = PROJECT / ".chalice" / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        layers = config, config["stages"]["local"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{file} has no readable stage `local`: {error!r}") from None
-    return {k: v for layer in layers for k, v in layer.get("environment_variables", {}).items()}
-
-
 def _welcome(environ: Mapping[str, str], port: int) -> str:
     settings = from_environment(environ)
     tokens = [token.strip() for token in environ.get(_TOKEN, "").split(",") if token.strip()]
@@ -69,7 +65,7 @@ def _welcome(environ: Mapping[str, str], port: int) -> str:
     plain = next((token for token in tokens if not token.startswith("sha256:")), "YOUR-TOKEN")
     url = f"http://127.0.0.1:{port}/input?" + urlencode({"token": plain, "app": "sendgrid"})
     send = ["curl", url, "-H", "content-type: application/json", "--data-binary", f"@{SAMPLE}"]
-    where = PROJECT / Path(settings.folder).expanduser() if settings.folder else "S3"
+    where = PACKAGE / Path(settings.folder).expanduser() if settings.folder else "S3"
     return f"""Deliveries are archived in {where}, bucket {settings.places[0].bucket}.
 Ctrl-C stops the server. In another terminal, send it a batch of SendGrid's events:
 

@@ -25,14 +25,15 @@ def stage_environment(stage: str) -> dict[str, str]:
     A relative ARCHIVE_FOLDER is counted from the project, where `chalice local` runs.
     """
     try:
-        config = json.loads(CONFIG.read_text())
-        found = dict(config["stages"][stage].get("environment_variables", {}))
-    except FileNotFoundError:
-        raise click.UsageError(f"{CONFIG} is not there. Set ARCHIVE_BUCKETS instead") from None
-    except KeyError:
-        raise click.UsageError(f"No stage {stage!r} in {CONFIG}") from None
+        config = json.loads(CONFIG.read_text(encoding="utf-8"))
+        layers = config, config["stages"][stage]
+    except OSError as error:
+        raise click.UsageError(f"{CONFIG}: {error.strerror}. Set ARCHIVE_BUCKETS") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(f"{CONFIG} has no readable stage `{stage}`: {error!r}") from None
+    found = {k: v for layer in layers for k, v in layer.get("environment_variables", {}).items()}
     if "ARCHIVE_FOLDER" in found:
-        found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]))
+        found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]).expanduser())
     return found
 
 
