@@ -156,6 +156,6 @@ def _endpoint(value: Mapping[str, str]) -> str:
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if endpoint := value[name]:
             if not re.match(r"https?://[^/]", endpoint):
-                raise SettingError(name, f"is {endpoint!r}. Begin it with http:// or https://")
+                raise SettingError(name, "is not a URL. Begin it with http:// or https://")
             return endpoint
     return ""
