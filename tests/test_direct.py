@@ -329,6 +329,7 @@ def raised(event: object) -> str:
         ({"body": 1, "key": 2}, "An envelope holds app, bucket, and body or body_base64"),
         ({"event": {}, "visitor": 1}, "The invoke event has a wrong visitor"),
         ({"body_base64": "?"}, "body_base64 is not base64"),
+        ({"body_base64": None}, "The invoke event has a wrong body_base64"),
         ({"app": "", "body": 1}, "Invalid app: use ASCII letters and digits"),
         ({"bucket": "other", "body": 1}, "Bucket not allowed"),
         ({"body": "x" * LIMIT}, "Body is larger than 4194304 bytes"),
