@@ -6,6 +6,7 @@ Never part of a deployed stage: there API Gateway has checked before our code ru
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -34,11 +35,11 @@ _AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A request as its signer saw it; `query` is as it stood in the URL."""
+    """A request, as far as an event of API Gateway tells."""
 
     method: str
-    path: str
-    query: str
+    path: str  # as it stood in the URL
+    query: Mapping[str, Sequence[str]]  # decoded
     headers: Mapping[str, str]  # names are lower-case
     body: bytes
 
@@ -54,12 +55,14 @@ def caller(
     Raises SettingError if LOCAL_IAM_CREDENTIALS cannot be read.
     """
     body = event.get("body") or b""
+    body = body.encode() if isinstance(body, str) else body
     request = Signed(
         method=event["requestContext"]["httpMethod"],
         path=event["requestContext"].get("path") or event.get("path") or "/",
-        query=_encoded(query),
+        query=query,
         headers=headers,
-        body=body.encode() if isinstance(body, str) else body,
+        # The local server encodes only what calls itself `*/*`.
+        body=base64.b64decode(body) if event.get("isBase64Encoded") else body,
     )
     known = credentials(environ.get("LOCAL_IAM_CREDENTIALS", ""))
     return verify(request, known, now=datetime.now(UTC))
@@ -103,7 +106,7 @@ def _signature(
 ) -> str:
     aws = AWSRequest(
         method=request.method,
-        url=f"https://host{request.path}?{request.query}",
+        url=f"https://host{request.path}?{_encoded(request.query)}",
         headers={name: request.headers.get(name, "") for name in names},
         data=request.body,
     )

@@ -1,7 +1,7 @@
 """S3 notification -> Snowplow self-describing event -> collector.
 
 What Snowplow's AWS Lambda source did (https://github.com/snowplow/snowplow-aws-lambda-source, 2016,
-abandoned); docs/doors.md says what is kept, improved and dropped. Every failure raises: Lambda
+abandoned); docs/snowplow.md says what is kept, improved and dropped. Every failure raises: Lambda
 retries, then its dead-letter queue has the notification.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from ipaddress import IPv4Address
 from itertools import chain
 from typing import Any
-from urllib.parse import quote_plus, unquote_plus, urlsplit
+from urllib.parse import quote_plus, unquote_plus
 from uuid import UUID, uuid5
 
 import requests
@@ -23,7 +26,7 @@ from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
 
 from chalicelib import log
-from chalicelib.settings import SettingError
+from chalicelib.settings import SettingError, parse_place
 
 SCHEMA = "iglu:com.amazon.aws.lambda/s3_notification_event/jsonschema/1-0-0"
 PAYLOAD = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
@@ -32,21 +35,25 @@ TIMEOUT = (2.0, 5.0)  # seconds to connect, and for the collector to answer
 
 _IDS = UUID("0c3f5f0e-6f3f-5c8e-9d0a-5b1f6f0d7a11")  # names our event ids; never to change
 
+# No query and no user: neither survives that PATH is put behind it.
+_URL = re.compile(r"(https?)://[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._~/-]*)?", re.I | re.A)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
 # What schema 1-0-0 allows, all of it: additionalProperties is false everywhere, and a versionId may
 # only be null. Newer notifications hold more (sequencer, glacierEventData, …), which would fail.
-_TEXT, _SIZE, _NULL, _IPV4 = "text", "size", "null", "ipv4"
+_TEXT, _TIME, _SIZE, _IPV4 = "text", "time", "size", "ipv4"
 _FIELDS: dict[str, Any] = {
     "awsRegion": _TEXT,
     "eventName": _TEXT,
     "eventSource": _TEXT,
-    "eventTime": _TEXT,
+    "eventTime": _TIME,
     "eventVersion": _TEXT,
     "requestParameters": {"sourceIPAddress": _IPV4},
     "responseElements": {"x-amz-id-2": _TEXT, "x-amz-request-id": _TEXT},
     "s3": {
         "bucket": {"arn": _TEXT, "name": _TEXT, "ownerIdentity": {"principalId": _TEXT}},
         "configurationId": _TEXT,
-        "object": {"eTag": _TEXT, "key": _TEXT, "size": _SIZE, "versionId": _NULL},
+        "object": {"eTag": _TEXT, "key": _TEXT, "size": _SIZE},
         "s3SchemaVersion": _TEXT,
     },
     "userIdentity": {"principalId": _TEXT},
@@ -63,7 +70,8 @@ def track(event: Any, context: Any, *, environ: Mapping[str, str]) -> dict[str, 
     Raises NotTracked, or SettingError for a setting that is missing or wrong.
     """
     everything = list(records(event))
-    wanted = [record for record in everything if not _is_output(record, environ)]
+    own = outputs(environ)
+    wanted = [record for record in everything if not _is_output(record, own)]
     skipped = len(everything) - len(wanted)
     if skipped:
         log.line(logging.WARNING, "collector's own output skipped", records=skipped)
@@ -86,8 +94,8 @@ def records(notification: Any) -> Iterator[dict[str, Any]]:
         yield from chain.from_iterable(map(_unwrapped, notification["Records"]))
     elif notification.get("Type") == "Notification":  # SNS, in SQS or over HTTP
         yield from records(_parsed(notification.get("Message")))
-    elif isinstance(notification.get("detail"), dict):
-        yield _from_eventbridge(notification)
+    elif notification.get("source") == "aws.s3":  # EventBridge
+        yield _checked(_from_eventbridge(notification))
     elif notification.get("Event") != "s3:TestEvent":
         raise NotTracked("The notification is none of S3's, SQS's, SNS's or EventBridge's")
 
@@ -100,16 +108,7 @@ def project(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def event_id(record: Mapping[str, Any]) -> str:
     """The same UUID for the same fact, however often S3 or Lambda tell it."""
-    s3 = record.get("s3") or {}
-    thing = s3.get("object") or {}
-    parts = (
-        (s3.get("bucket") or {}).get("name"),
-        thing.get("key"),
-        thing.get("versionId"),
-        record.get("eventName"),
-        thing.get("sequencer"),
-    )
-    return str(uuid5(_IDS, json.dumps(parts)))
+    return str(uuid5(_IDS, json.dumps(_fact(record))))
 
 
 def payloads(wanted: list[dict[str, Any]], app_id: str) -> list[dict[str, str]]:
@@ -129,17 +128,33 @@ def collector(context: Any, environ: Mapping[str, str]) -> tuple[str, str]:
     The description is what the original reads: JSON `{"collector_url": …, "app_id": …}`.
     """
     url = environ.get("SNOWPLOW_COLLECTOR", "").strip()
-    app_id = environ.get("SNOWPLOW_APP_ID", "").strip() or "hookshelf"
+    app_id = environ.get("SNOWPLOW_APP_ID", "").strip()
     if not url:
         described = _description(context)
-        url = described.get("collector_url", "")
-        app_id = described.get("app_id") or app_id
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise SettingError("SNOWPLOW_COLLECTOR", "is not set, or no https URL")
-    if parts.scheme == "http":
+        url = described.get("collector_url", "").strip()
+        app_id = app_id or described.get("app_id", "").strip()
+    found = _URL.fullmatch(url)
+    if not found:
+        raise SettingError("SNOWPLOW_COLLECTOR", "is not set, or no URL. Write https://<host>")
+    if found[1].lower() == "http":
         log.line(logging.WARNING, "SNOWPLOW_COLLECTOR is not https: events travel in clear")
-    return url.rstrip("/"), app_id
+    return url.rstrip("/"), app_id or "hookshelf"
+
+
+def outputs(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """SNOWPLOW_OUTPUT, `bucket[/prefix]` with commas between: where the collector's output lands.
+
+    Raises SettingError for an entry that could never match, as it would guard against nothing.
+    """
+    found = []
+    for entry in filter(None, map(str.strip, environ.get("SNOWPLOW_OUTPUT", "").split(","))):
+        bucket, _, prefix = entry.partition("/")
+        if parse_place(bucket) is None:
+            raise SettingError(
+                "SNOWPLOW_OUTPUT", f"has the entry {entry!r}. Write each as bucket or bucket/prefix"
+            )
+        found.append((bucket, prefix))
+    return found
 
 
 class _Notification(SelfDescribing):
@@ -170,25 +185,27 @@ class _Collected:
 def _post(url: str, payloads: list[dict[str, str]]) -> None:
     sent = {"stm": str(int(time.time() * 1000))}
     try:
-        answer = requests.post(
+        with requests.post(
             url + PATH,
             json={"schema": PAYLOAD, "data": [payload | sent for payload in payloads]},
             headers={"Content-Type": "application/json; charset=utf-8"},
             timeout=TIMEOUT,
             allow_redirects=False,
-        )
-    except requests.RequestException as error:
+            stream=True,  # the status is all we want, and a body could trickle for ever
+        ) as answer:
+            status = answer.status_code
+    except (requests.RequestException, ValueError) as error:
         # The type alone: the text quotes the URL.
         raise NotTracked(f"The collector did not answer: {type(error).__name__}") from None
-    if answer.status_code != 200:
-        raise NotTracked(f"The collector answered {answer.status_code}")
+    if status != 200:
+        raise NotTracked(f"The collector answered {status}")
 
 
 def _unwrapped(record: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(record, dict):
         raise NotTracked("A record of the notification is no JSON object")
     if isinstance(record.get("s3"), dict):
-        yield record
+        yield _checked(record)
     elif isinstance(record.get("Sns"), dict):
         yield from records(_parsed(record["Sns"].get("Message")))
     elif "body" in record:
@@ -197,33 +214,60 @@ def _unwrapped(record: Any) -> Iterator[dict[str, Any]]:
         raise NotTracked("A record of the notification is none of S3's, SQS's or SNS's")
 
 
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    _fact(record)
+    return record
+
+
+def _fact(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one fact from another: bucket, key, version, event name, sequencer.
+
+    Puts and deletes have a sequencer; for other events their time stands in.
+    """
+    s3 = _part(record, "s3")
+    thing = _part(s3, "object")
+    fact = (
+        _part(s3, "bucket").get("name"),
+        thing.get("key"),
+        thing.get("versionId"),
+        record.get("eventName"),
+        thing.get("sequencer") or record.get("eventTime"),
+    )
+    if not all(map(isinstance, fact, (str, str, str | None, str, str | None))):
+        raise NotTracked("A record of the notification names no bucket, key or event")
+    return fact
+
+
+def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
 def _from_eventbridge(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An EventBridge event as the record S3 itself would have sent.
+    """An EventBridge event as the record S3 itself would have sent, as far as it says.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
     """
-    detail = event["detail"]
-    thing = detail.get("object") or {}
-    is_created = event.get("detail-type") == "Object Created"
-    how = detail.get("reason" if is_created else "deletion-type") or ""
-    bucket = (detail.get("bucket") or {}).get("name")
+    detail = _part(event, "detail")
+    thing = _part(detail, "object")
+    key = thing.get("key")
+    resources = event.get("resources")
     return {
-        "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": event.get("region"),
         "eventTime": event.get("time"),
-        "eventName": f"ObjectCreated:{_CREATED.get(how, how)}"
-        if is_created
-        else f"ObjectRemoved:{'DeleteMarkerCreated' if 'Marker' in how else 'Delete'}",
+        "eventName": _event_name(event, detail),
         "userIdentity": {"principalId": detail.get("requester")},
         "requestParameters": {"sourceIPAddress": detail.get("source-ip-address")},
         "responseElements": {"x-amz-request-id": detail.get("request-id")},
         "s3": {
-            "s3SchemaVersion": "1.0",
-            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+            "bucket": {
+                "name": _part(detail, "bucket").get("name"),
+                "arn": resources[0] if isinstance(resources, list) and resources else None,
+            },
             "object": {
                 # S3's own notifications encode the key, EventBridge's do not.
-                "key": quote_plus(str(thing.get("key", "")), safe="/"),
+                "key": quote_plus(key, safe="/") if isinstance(key, str) else None,
                 "size": thing.get("size"),
                 "eTag": thing.get("etag"),
                 "versionId": thing.get("version-id"),
@@ -233,11 +277,27 @@ def _from_eventbridge(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_CREATED = {
-    "PutObject": "Put",
-    "POST Object": "Post",
-    "CopyObject": "Copy",
-    "CompleteMultipartUpload": "CompleteMultipartUpload",
+def _event_name(event: Mapping[str, Any], detail: Mapping[str, Any]) -> str | None:
+    kind, reason = str(event.get("detail-type")), str(detail.get("reason"))
+    if kind == "Object Created":
+        return f"ObjectCreated:{_CREATED.get(reason, reason)}"
+    if kind == "Object Deleted":
+        why = "LifecycleExpiration" if reason == "Lifecycle Expiration" else "ObjectRemoved"
+        is_marker = detail.get("deletion-type") == "Delete Marker Created"
+        return f"{why}:{'DeleteMarkerCreated' if is_marker else 'Delete'}"
+    return _OTHERS.get(kind)
+
+
+_CREATED = {"PutObject": "Put", "POST Object": "Post", "CopyObject": "Copy"}
+_OTHERS = {
+    "Object Restore Initiated": "ObjectRestore:Post",
+    "Object Restore Completed": "ObjectRestore:Completed",
+    "Object Restore Expired": "ObjectRestore:Delete",
+    "Object Storage Class Changed": "LifecycleTransition",
+    "Object Access Tier Changed": "IntelligentTiering",
+    "Object ACL Updated": "ObjectAcl:Put",
+    "Object Tags Added": "ObjectTagging:Put",
+    "Object Tags Deleted": "ObjectTagging:Delete",
 }
 
 
@@ -248,10 +308,10 @@ def _parsed(text: Any) -> Any:
         raise NotTracked("A wrapped notification is not JSON") from None
 
 
-def _project(value: Any, allowed: Mapping[str, Any]) -> dict[str, Any]:
+def _project(value: Mapping[str, Any], allowed: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, kind in allowed.items():
-        part = value.get(name) if isinstance(value, Mapping) else None
+        part = value.get(name)
         if isinstance(kind, dict):
             if isinstance(part, Mapping):
                 found[name] = _project(part, kind)
@@ -262,29 +322,29 @@ def _project(value: Any, allowed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is(kind: str, value: Any) -> bool:
     if kind == _SIZE:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if kind == _NULL or not isinstance(value, str):
+        return type(value) is int and value >= 0
+    if not isinstance(value, str):
         return False
-    return kind == _TEXT or _is_ipv4(value)
+    try:
+        _READERS[kind](value)
+    except ValueError:
+        return False
+    return True
 
 
-def _is_ipv4(value: str) -> bool:
-    parts = value.split(".")
-    return len(parts) == 4 and all(
-        part.isascii() and part.isdigit() and len(part) <= 3 and int(part) < 256 for part in parts
-    )
+def _time(text: str) -> datetime:
+    if not _RFC3339.fullmatch(text):
+        raise ValueError
+    return datetime.fromisoformat(text)
 
 
-def _is_output(record: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
-    """Whether a record lies under SNOWPLOW_OUTPUT, `bucket[/prefix]` with commas between."""
-    s3 = record.get("s3") or {}
-    bucket = (s3.get("bucket") or {}).get("name")
-    key = unquote_plus(str((s3.get("object") or {}).get("key", "")))
-    for entry in environ.get("SNOWPLOW_OUTPUT", "").split(","):
-        output, _, prefix = entry.strip().partition("/")
-        if output and output == bucket and key.startswith(prefix):
-            return True
-    return False
+_READERS: dict[str, Callable[[str], object]] = {_TEXT: str, _TIME: _time, _IPV4: IPv4Address}
+
+
+def _is_output(record: Mapping[str, Any], own: list[tuple[str, str]]) -> bool:
+    bucket, encoded, *_ = _fact(record)
+    key = unquote_plus(encoded)
+    return any(bucket == output and key.startswith(prefix) for output, prefix in own)
 
 
 def _description(context: Any) -> dict[str, str]:
@@ -292,15 +352,21 @@ def _description(context: Any) -> dict[str, str]:
     if not arn:
         return {}
     import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
+    connect, read = TIMEOUT
+    patience = Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2})
     try:
-        client = boto3.client("lambda")
+        client = boto3.client("lambda", config=patience)
         text = client.get_function_configuration(FunctionName=arn).get("Description", "")
-        found = json.loads(text.strip() or "{}")
-    except (BotoCoreError, ClientError, ValueError) as error:
+    except (BotoCoreError, ClientError) as error:
         raise NotTracked(
-            f"The function's description is unusable: {type(error).__name__}"
+            f"The function's description cannot be read: {type(error).__name__}"
         ) from None
+    try:
+        found = json.loads(text)
+    except ValueError:  # a description for people
+        return {}
     texts = found.items() if isinstance(found, dict) else ()
     return {name: value for name, value in texts if isinstance(value, str)}

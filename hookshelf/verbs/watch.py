@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import SettingError, from_environment
-from hookshelf.settings import environment
+from chalicelib.settings import from_environment
 
 ID = "hookshelf-track-s3"  # ours among the bucket's notifications
 EVENTS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
@@ -26,14 +26,15 @@ CONFIGURATIONS = (
 @click.command()
 @click.argument("bucket")
 @click.option("--prefix", default="", help="Only keys that begin with it.")
-@click.option("--function", "arn", help="ARN of track_s3. Default: that of --stage.")
+@click.option("--function", help="Name or ARN of track_s3. Default: that of --stage.")
 @click.option("--stage", default="dev", show_default=True, help="Whose track_s3 to notify.")
 @click.option("--off", is_flag=True, help="Take our notification away again.")
-def command(*, bucket: str, prefix: str, arn: str | None, stage: str, off: bool) -> None:
+def command(*, bucket: str, prefix: str, function: str | None, stage: str, off: bool) -> None:
     """Send BUCKET's put and delete notifications to the Snowplow tracker.
 
-    Whatever else the bucket notifies stays as it is. A prefix that covers the archive itself or
-    SNOWPLOW_OUTPUT is refused: the tracker would be told of its own doing for ever.
+    Whatever else the bucket notifies stays as it is; watching it again replaces our own part. A
+    prefix that covers the archive or SNOWPLOW_OUTPUT, as the function or this shell has them, is
+    refused: the tracker would be told of its own doing for ever.
 
     \b
     Examples:
@@ -43,20 +44,21 @@ def command(*, bucket: str, prefix: str, arn: str | None, stage: str, off: bool)
     """
     try:
         s3, functions = boto3.client("s3"), boto3.client("lambda")
+        configuration = _configuration(s3, bucket)
         if off:
-            _put(s3, bucket, without_ours(_configuration(s3, bucket)))
-            click.echo(f"{bucket} no longer notifies hookshelf.")
+            _stop(s3, functions, bucket, configuration)
+            click.echo(f"{bucket} does not notify hookshelf.")
             return
-        _refuse_loops(bucket, prefix)
-        arn = arn or _function_arn(functions, stage)
+        arn, variables = _function(functions, function or f"hookshelf-{stage}-track_s3")
+        _refuse_loops(bucket, prefix, variables)
         _permit(functions, arn, bucket)
-        _put(s3, bucket, with_ours(_configuration(s3, bucket), arn, prefix))
+        _put(s3, bucket, with_ours(configuration, arn, prefix))
     except (BotoCoreError, ClientError) as error:
         raise click.ClickException(f"AWS refused: {error}") from None
     click.echo(f"{bucket}/{prefix}* notifies {arn}.")
 
 
-def without_ours(configuration: dict[str, Any]) -> dict[str, Any]:
+def without_ours(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """A bucket's notification configuration without our part."""
     functions = configuration.get("LambdaFunctionConfigurations", [])
     others = [one for one in functions if one.get("Id") != ID]
@@ -65,7 +67,7 @@ def without_ours(configuration: dict[str, Any]) -> dict[str, Any]:
     return rest | ({"LambdaFunctionConfigurations": others} if others else {})
 
 
-def with_ours(configuration: dict[str, Any], arn: str, prefix: str) -> dict[str, Any]:
+def with_ours(configuration: Mapping[str, Any], arn: str, prefix: str) -> dict[str, Any]:
     """A bucket's notification configuration with our part, once."""
     ours: dict[str, Any] = {"Id": ID, "LambdaFunctionArn": arn, "Events": EVENTS}
     if prefix:
@@ -77,7 +79,10 @@ def with_ours(configuration: dict[str, Any], arn: str, prefix: str) -> dict[str,
 
 
 def _configuration(s3: Any, bucket: str) -> dict[str, Any]:
-    found: dict[str, Any] = s3.get_bucket_notification_configuration(Bucket=bucket)
+    try:
+        found: dict[str, Any] = s3.get_bucket_notification_configuration(Bucket=bucket)
+    except s3.exceptions.NoSuchBucket:
+        raise click.UsageError(f"No bucket {bucket}") from None
     return found
 
 
@@ -85,49 +90,67 @@ def _put(s3: Any, bucket: str, configuration: dict[str, Any]) -> None:
     s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
 
 
-def _refuse_loops(bucket: str, prefix: str) -> None:
-    for where, name in _written():
-        other, _, path = where.partition("/")
+def _stop(s3: Any, functions: Any, bucket: str, configuration: Mapping[str, Any]) -> None:
+    """Take our notification away, then the permission that it needed."""
+    others = without_ours(configuration).get("LambdaFunctionConfigurations", [])
+    every = configuration.get("LambdaFunctionConfigurations", [])
+    ours = [one["LambdaFunctionArn"] for one in every if one not in others]
+    if not ours:
+        return
+    _put(s3, bucket, without_ours(configuration))
+    for arn in ours:
+        try:
+            functions.remove_permission(FunctionName=arn, StatementId=_statement(bucket))
+        except functions.exceptions.ResourceNotFoundException:
+            continue  # the function or its permission is gone already
+
+
+def _refuse_loops(bucket: str, prefix: str, variables: Mapping[str, str]) -> None:
+    for name, other, path in (*_written(variables), *_written(os.environ)):
         if other == bucket and (path.startswith(prefix) or prefix.startswith(path)):
             raise click.UsageError(
-                f"{bucket}/{prefix}* covers {where} ({name}). Watch another --prefix"
+                f"{bucket}/{prefix}* covers {other}/{path} ({name}). Watch another --prefix"
             )
 
 
-def _written() -> list[tuple[str, str]]:
-    environ = environment() if "ARCHIVE_BUCKETS" in os.environ else os.environ
-    output = environ.get("SNOWPLOW_OUTPUT", "").split(",")
-    written = [(entry.strip(), "SNOWPLOW_OUTPUT") for entry in output if entry.strip()]
-    try:
-        places = from_environment(environ).places
-    except SettingError:
-        return written
-    return written + [(f"{place.bucket}/{place.prefix}", "ARCHIVE_BUCKETS") for place in places]
+def _written(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Where the archive and the collector write: setting, bucket, prefix."""
+    from chalicelib import snowplow  # loads requests
+
+    for bucket, prefix in snowplow.outputs(environ):
+        yield "SNOWPLOW_OUTPUT", bucket, prefix
+    if archive := environ.get("ARCHIVE_BUCKETS", "").strip():
+        for place in from_environment({"ARCHIVE_BUCKETS": archive}).places:
+            yield "ARCHIVE_BUCKETS", place.bucket, place.prefix
 
 
-def _function_arn(functions: Any, stage: str) -> str:
-    name = f"hookshelf-{stage}-track_s3"
+def _function(functions: Any, name: str) -> tuple[str, Mapping[str, str]]:
+    """The ARN and the environment variables of a deployed function."""
     try:
-        found: str = functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+        found = functions.get_function_configuration(FunctionName=name)
     except functions.exceptions.ResourceNotFoundException:
-        raise click.UsageError(f"No function {name}. Deploy it, or give --function ARN") from None
-    return found
+        raise click.UsageError(f"No function {name}. Deploy it, or give --function") from None
+    return found["FunctionArn"], found.get("Environment", {}).get("Variables", {})
+
+
+def _statement(bucket: str) -> str:
+    return f"{ID}-{bucket.replace('.', '_')}"
 
 
 def _permit(functions: Any, arn: str, bucket: str) -> None:
     """Let S3 invoke the function for this bucket; once is enough."""
-    statement = f"{ID}-{bucket.replace('.', '_')}"
     try:
         policy = json.loads(functions.get_policy(FunctionName=arn)["Policy"])
     except functions.exceptions.ResourceNotFoundException:
         policy = {"Statement": []}
-    if any(one.get("Sid") == statement for one in policy["Statement"]):
+    if any(one.get("Sid") == _statement(bucket) for one in policy["Statement"]):
         return
+    _, partition, _, _, account, *_ = arn.split(":")
     functions.add_permission(
         FunctionName=arn,
-        StatementId=statement,
+        StatementId=_statement(bucket),
         Action="lambda:InvokeFunction",
         Principal="s3.amazonaws.com",
-        SourceArn=f"arn:aws:s3:::{bucket}",
-        SourceAccount=arn.split(":")[4],
+        SourceArn=f"arn:{partition}:s3:::{bucket}",
+        SourceAccount=account,
     )
