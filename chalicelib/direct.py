@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chalicelib import answers, log
-from chalicelib.apps import App, app_named
+from chalicelib.apps import app_named
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
 from chalicelib.keys import is_app
 from chalicelib.settings import SettingError, from_environment
-from chalicelib.sources import source_named
+from chalicelib.sources import Source, source_named
 from chalicelib.store import NotStored, budget, open_store
 
 
@@ -115,7 +115,7 @@ def _deliver(
     said |= {"app": name, "bytes": len(sent.body)}
     headers = {"content-type": sent.content_type}
     delivery = Delivery(name, headers, sent.body, arrived, said["request_id"])
-    source = _app(name, sent, environ).source
+    source = _source(name, sent, environ)
     thing = to_object(delivery, source, prefix=place.prefix)
     said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
     said["key"] = thing.key
@@ -150,11 +150,10 @@ def _opened(envelope: Envelope, event: Mapping[str, Any]) -> _Sent:
     return _Sent(envelope.app, envelope.bucket, body, content_type, None)
 
 
-def _app(name: str, sent: _Sent, environ: Mapping[str, str]) -> App:
+def _source(name: str, sent: _Sent, environ: Mapping[str, str]) -> Source:
+    """What is configured for the app, else what the shape of the event says."""
     app = app_named(name, environ)
-    if sent.source and app.source.name == "generic":
-        return App(source=source_named(sent.source))
-    return app
+    return source_named(sent.source) if sent.source and not app.is_configured else app.source
 
 
 def _json(value: Any) -> bytes:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
 from chalicelib.delivery import ArchiveObject
-from chalicelib.store import BUDGET, Listed, Missing, NameTaken, NotStored, check_prefix
+from chalicelib.store import BUDGET, Listed, Missing, NameTaken, NotStored, Unreadable, check_prefix
 
 _META = ".meta"
 _naming = threading.Lock()
@@ -46,31 +47,39 @@ class FolderStore:
 
     def get(self, key: str) -> ArchiveObject:
         """See Store.get. An object without `.meta` has no metadata."""
+        body = self._read(key)
         try:
-            body = bytes(obstore.get(self._files, key).bytes())
-        except FileNotFoundError as error:
-            raise Missing(key) from error
-        try:
-            metadata = json.loads(bytes(obstore.get(self._files, key + _META).bytes()))
-        except FileNotFoundError:
+            metadata = json.loads(self._read(key + _META))
+        except Missing:
             metadata = {}
         return ArchiveObject(key, body, metadata.pop("content-type", ""), metadata)
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """See Store.list."""
         check_prefix(prefix)
-        entries = [
-            Listed(entry["path"], entry["size"])
-            for page in obstore.list(self._files, prefix or None)
-            for entry in page
-            if entry["path"] > after and not entry["path"].endswith(_META)
-        ]
+        if not self._root.exists():
+            return iter(())
+        with _reading():
+            entries = [
+                Listed(entry["path"], entry["size"])
+                for page in obstore.list(self._files, prefix or None)
+                for entry in page
+                if entry["path"] > after and not entry["path"].endswith(_META)
+            ]
         return iter(sorted(entries, key=lambda entry: entry.key))
 
     @property
     def _files(self) -> LocalStore:
-        self._root.mkdir(parents=True, exist_ok=True)
         return LocalStore(self._root)
+
+    def _read(self, key: str) -> bytes:
+        if not self._root.exists():
+            raise Missing(key)
+        with _reading():
+            try:
+                return bytes(obstore.get(self._files, key).bytes())
+            except FileNotFoundError:
+                raise Missing(key) from None
 
     def _make_folders(self, key: str) -> None:
         """Make the folders of a key, unless a disk that ignores case could not tell them apart."""
@@ -86,3 +95,11 @@ class FolderStore:
                 folder.mkdir(exist_ok=True)
             except OSError as error:
                 raise NotStored(f"folder: {type(error).__name__}") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        raise Unreadable(f"folder: {type(error).__name__}") from None

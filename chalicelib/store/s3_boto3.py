@@ -95,7 +95,7 @@ class Boto3Store:
 
     @cached_property
     def _reader(self) -> Any:
-        return self._client(attempts=5, seconds=30.0)
+        return self._client(attempts=3, seconds=10.0)
 
     def _client(self, *, attempts: int, seconds: float) -> Any:
         aws = dict(self._settings.aws)

@@ -90,7 +90,7 @@ class ObstoreStore:
 
     @cached_property
     def _reader(self) -> S3Store:
-        return self._client(retries=5, seconds=30.0)
+        return self._client(retries=2, seconds=10.0)
 
     def _client(self, *, retries: int, seconds: float) -> S3Store:
         settings, aws = self._settings, dict(self._settings.aws)
