@@ -17,12 +17,13 @@ from typing import Any
 
 from chalicelib import answers, log, signatures, tokens
 from chalicelib.answers import Answer, Refused
-from chalicelib.apps import App, app_named
+from chalicelib.apps import App, app_named, source_for
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, claims_json
 from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.keys import is_app
 from chalicelib.settings import Place, SettingError, Settings, from_environment
+from chalicelib.sources import Source
 from chalicelib.store import BUDGET, NameTaken, NotStored, open_store
 
 Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
@@ -77,7 +78,7 @@ def _receive(
     said["app"] = name
     app = app_named(name, environ)
     body = _body(event, headers)
-    greeting = _handshake(app, method, query, body)
+    greeting = _handshake(app.source, method, query, body)
     if greeting is not None and method != "POST":
         return answers.handshake(greeting)
     said["bytes"] = len(body)
@@ -110,12 +111,13 @@ def _asks_for_handshake(method: str, query: Query, environ: Mapping[str, str]) -
     name = _only(query, "app")
     if not name or not is_app(name):
         return False
-    return _handshake(app_named(name, environ), method, query, b"") is not None
+    # The source alone: no secret is fetched for a request that has shown no token yet.
+    return _handshake(source_for(name, environ), method, query, b"") is not None
 
 
-def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None:
+def _handshake(source: Source, method: str, query: Query, body: bytes) -> bytes | None:
     once = {name: values[0] for name, values in query.items() if len(values) == 1}
-    return app.source.handshake(method, once, body) if app.source.handshake else None
+    return source.handshake(method, once, body) if source.handshake else None
 
 
 def _check_token(variables: Any, query: Query, headers: Mapping[str, str]) -> None:

@@ -26,11 +26,14 @@ def stage_environment(stage: str) -> dict[str, str]:
     """
     try:
         config = json.loads(CONFIG.read_text())
-        found = dict(config["stages"][stage].get("environment_variables", {}))
+        layers = config, config["stages"][stage]
     except FileNotFoundError:
         raise click.UsageError(f"{CONFIG} is not there. Set ARCHIVE_BUCKETS instead") from None
+    except ValueError:
+        raise click.UsageError(f"{CONFIG} is not JSON") from None
     except KeyError:
         raise click.UsageError(f"No stage {stage!r} in {CONFIG}") from None
+    found = {k: v for layer in layers for k, v in layer.get("environment_variables", {}).items()}
     if "ARCHIVE_FOLDER" in found:
         found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]))
     return found

@@ -1,9 +1,12 @@
 """What every test stands on: a clean environment, real servers, and short ways to send."""
 
+import json
 import os
 import uuid
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +63,36 @@ def s3_environ(moto_endpoint: str) -> dict[str, str]:
 def folder_environ(tmp_path: Path) -> dict[str, str]:
     """Settings that archive into a folder of this test."""
     return {"ARCHIVE_FOLDER": str(tmp_path / "archive"), "ARCHIVE_BUCKETS": "events"}
+
+
+def post(body: bytes, context: Any = None, **query: str) -> tuple[int, dict[str, Any], Any]:
+    """Post a body to `/input` as API Gateway does: status, headers and what the answer says."""
+    from app import app
+
+    query = {"token": TOKEN, "app": "shop"} | query
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/input", "requestId": "r-1"},
+        "headers": {"content-type": "application/json"},
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
+        "stageVariables": {"validToken": TOKEN},
+        "body": b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
+    answer = app(event, context)
+    return answer["statusCode"], answer["headers"], json.loads(b64decode(answer["body"]))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what each fault of tests/test_store_faults.py led to."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    rows = sorted(
+        row
+        for report in reports
+        for name, row in getattr(report, "user_properties", ())
+        if name == "fault" and report.when == "call"
+    )
+    if rows:
+        terminalreporter.section("what senders heard when S3 failed")
+    head = ("store", "fault", "answer", "attempts", "seconds", "bytes in the store")
+    for row in [head, *rows] if rows else []:
+        terminalreporter.write_line("{:<8}{:<42}{:>7}{:>10}{:>9}  {}".format(*row))
