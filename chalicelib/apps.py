@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from chalicelib import secrets
@@ -49,6 +50,7 @@ class App:
     max_age: float | None = None  # seconds; None: an archive must accept a 72-hour retry
     any_body: bool = False
     principals: tuple[str, ...] = ()
+    is_configured: bool = False  # whether APPS_FILE names it
 
 
 def app_named(name: str, environ: Mapping[str, str]) -> App:
@@ -56,9 +58,11 @@ def app_named(name: str, environ: Mapping[str, str]) -> App:
 
     Secrets are resolved here, once per container.
     """
-    entry = entries(environ).get(name)
-    if entry is None:
+    found = entries(environ)
+    if name not in found:
         return App(source=source_of(name))
+    entry = found[name]
+    _check_shape(name, entry)
     return _configured(name, json.dumps(entry), tuple(secrets.referred(entry, environ)))
 
 
@@ -91,12 +95,13 @@ def read(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
     if signature == "require" and not keys:
         raise AppError(name, "signature", "is require, and there is nothing to check with")
     return App(
+        is_configured=True,
         source=source,
         keys=keys,
         signature=signature or ("record" if keys else "ignore"),
         max_age=_max_age(name, entry, source),
         any_body=entry.get("any_body", False),
-        principals=_texts(name, "principals", entry),
+        principals=tuple(entry.get("principals", ())),
     )
 
 
@@ -106,8 +111,15 @@ def _check_shape(name: str, entry: Any) -> None:
     for field, value in entry.items():
         if field not in FIELDS:
             raise AppError(name, field, f"no such field; there are {', '.join(FIELDS)}")
-        if not isinstance(value, FIELDS[field]) or (field == "max_age" and value is True):
-            raise AppError(name, field, f"use {_KINDS[field]}")
+        _check_kind(name, field, value)
+
+
+def _check_kind(name: str, field: str, value: Any) -> None:
+    if not isinstance(value, FIELDS[field]) or (field == "max_age" and isinstance(value, bool)):
+        raise AppError(name, field, f"use {_KINDS[field]}")
+    for index, text in enumerate(value if isinstance(value, list) else ()):
+        if not _is_text(text):
+            raise AppError(name, f"{field}[{index}]", "use text")
 
 
 @lru_cache(maxsize=4)
@@ -140,7 +152,7 @@ def _source(name: str, entry: Mapping[str, Any]) -> Source:
     from chalicelib.sources import generic
 
     for attribute, path in paths.items():
-        if attribute not in generic.USUAL or not isinstance(path, str):
+        if attribute not in generic.USUAL or not _is_text(path):
             raise AppError(name, "paths", f"use dotted paths for {', '.join(generic.USUAL)}")
     return generic.with_paths(paths)
 
@@ -162,7 +174,7 @@ def _read_each(
     read_one: Callable[[str], Any] | None,
     resolve: Callable[[str], str],
 ) -> tuple[Any, ...]:
-    texts = _texts(name, field, entry)
+    texts = entry.get(field, ())
     if texts and read_one is None:
         raise AppError(name, field, f"source {source.name} is not checked with {field}")
     found = []
@@ -178,19 +190,19 @@ def _max_age(name: str, entry: Mapping[str, Any], source: Source) -> float | Non
     max_age: float | None = entry.get("max_age")
     if max_age is None:
         return None
-    if not 0 < max_age < float("inf"):
+    if not 0 < max_age <= float_info.max:  # an integer can be more
         raise AppError(name, "max_age", "use a number of seconds above 0, or null")
     if source.signed_at is None:
         raise AppError(name, "max_age", f"source {source.name} signs no time")
     return max_age
 
 
-def _texts(name: str, field: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
-    texts = entry.get(field) or ()
-    for index, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise AppError(name, f"{field}[{index}]", "use text")
-    return tuple(texts)
+def _is_text(value: Any) -> bool:
+    """Whether it is text, and not blank; half a surrogate pair, which JSON can escape, is none."""
+    try:
+        return isinstance(value, str) and bool(value.strip() and value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 class _Repeated(ValueError):
@@ -198,9 +210,11 @@ class _Repeated(ValueError):
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _Repeated("names something twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Repeated(f"names {name!r} twice")
+        found[name] = value
     return found
 
 

@@ -132,16 +132,25 @@ def _cut(text: str, opening: str, closing: str) -> Iterator[tuple[str, str, Any]
         return
     at = _skip(text, at + 1)
     try:
-        while text[at : at + 1] not in ("", closing):
-            name = ""
-            if opening == "{":
-                name, at = _DECODER.raw_decode(text, at)
-                at = _skip(text, _skip(text, at) + 1)  # past the colon
+        while text[at : at + 1] != closing:
+            name, at = _name(text, at) if opening == "{" else ("", at)
             value, end = _DECODER.raw_decode(text, at)
+            after = _skip(text, end)
+            # Without this a number that was cut off would pass for a whole one.
+            if text[after : after + 1] not in (",", closing):
+                return
             yield name, text[at:end], value
-            at = _skip(text, _skip(text, end) + 1)  # past the comma, or the end
+            at = after if text[after] == closing else _skip(text, after + 1)
     except (ValueError, RecursionError):
         return
+
+
+def _name(text: str, at: int) -> tuple[str, int]:
+    name, end = _DECODER.raw_decode(text, at)
+    colon = _skip(text, end)
+    if not isinstance(name, str) or text[colon : colon + 1] != ":":
+        raise ValueError("not a name and a colon")
+    return name, _skip(text, colon + 1)
 
 
 def _skip(text: str, at: int) -> int:
@@ -153,9 +162,13 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) < 4000 else digits  # int() refuses longer ones
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
 def _utc(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder(parse_int=_integer)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse)

@@ -45,7 +45,12 @@ def _check(name: str, entry: object, environ: Mapping[str, str]) -> AppModel:
         model = AppModel.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "entry"
-        raise apps.AppError(name, field, first["msg"]) from None
+        raise apps.AppError(name, _field(first["loc"]), first["msg"]) from None
     apps.read(name, entry, lambda text: secrets.resolve(text, environ))
     return model
+
+
+def _field(where: tuple[int | str, ...]) -> str:
+    """pydantic's ("secrets", 0) as `secrets[0]`, which is what the door says."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+    return "".join(parts).removeprefix(".") or "entry"

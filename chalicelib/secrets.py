@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 
@@ -20,11 +21,9 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
     if kind == "env":
         found = environ.get(name, "")
     elif kind == "ssm":
-        found = _aws(
-            kind, "ssm", "get_parameter", "Parameter", "Value", Name=name, WithDecryption=True
-        )
+        found = _aws(kind, "get_parameter", "Parameter", "Value", Name=name, WithDecryption=True)
     elif kind == "secretsmanager":
-        found = _aws(kind, "secretsmanager", "get_secret_value", "SecretString", SecretId=name)
+        found = _aws(kind, "get_secret_value", "SecretString", SecretId=name)
     else:
         return text
     if not found:
@@ -32,25 +31,29 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
     return found
 
 
-def referred(entry: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What `env:` references in an app's entry refer to, by name."""
+def referred(entry: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What `env:` references in an app's entry, whose shape is right, refer to, by name."""
     for field in ("secrets", "public_keys"):
-        for text in entry.get(field) or () if isinstance(entry, dict) else ():
-            if isinstance(text, str) and re.match("env:", text):
-                yield text[4:], environ.get(text[4:], "")
+        for text in entry.get(field, ()):
+            kind, _, name = text.partition(":")
+            if kind == "env":
+                yield name, environ.get(name, "")
 
 
-def _aws(kind: str, service: str, method: str, *path: str, **arguments: Any) -> str:
+def _aws(service: str, method: str, *path: str, **arguments: Any) -> str:
     # Imported here: most archives keep no secret in AWS, and boto3 costs 200 ms.
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+    # boto3 knows AWS_DEFAULT_REGION alone; the stores take AWS_REGION first, and so do secrets.
+    region = os.environ.get("AWS_REGION") or None
     try:
-        found: Any = getattr(boto3.client(service, config=config), method)(**arguments)
+        with closing(boto3.client(service, region_name=region, config=config)) as client:
+            found: Any = getattr(client, method)(**arguments)
     except (BotoCoreError, ClientError) as error:
-        raise Unresolved(f"the {kind}: reference fails: {type(error).__name__}") from None
+        raise Unresolved(f"the {service}: reference fails: {type(error).__name__}") from None
     for part in path:
         found = found.get(part) or {}
     return found if isinstance(found, str) else ""

@@ -38,7 +38,9 @@ def verdict(delivery: Delivery, app: App) -> str:
     if app.max_age is None or source.signed_at is None:
         return "verified"
     signed_at = source.signed_at(delivery.headers)
-    age = abs(delivery.arrived.timestamp() - signed_at) if signed_at is not None else app.max_age
+    if signed_at is None:  # nothing says how old it is
+        return "stale"
+    age = abs(delivery.arrived.timestamp() - signed_at)
     return "verified" if age <= app.max_age else "stale"
 
 

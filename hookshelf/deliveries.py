@@ -63,7 +63,7 @@ def find(store: Store, place: Place, query: Query) -> Iterator[DeliveryKey | Rej
 def delivery_of(thing: ArchiveObject, key: DeliveryKey | RejectedKey) -> Delivery:
     """The delivery that an archive object was. Without metadata it has no headers."""
     arrived = key.arrived if isinstance(key, DeliveryKey) else _arrived(thing, key)
-    return Delivery(key.app, headers_of(thing.metadata), thing.body, arrived)
+    return Delivery(key.app, _headers(thing), thing.body, arrived)
 
 
 def app_of(thing: ArchiveObject, key: DeliveryKey | RejectedKey, environ: Mapping[str, str]) -> App:
@@ -111,6 +111,13 @@ def _span(key: DeliveryKey | RejectedKey) -> tuple[datetime, datetime]:
         return key.arrived, key.arrived
     midnight = datetime.combine(key.day, time(), UTC)
     return midnight, midnight + timedelta(days=1) - timedelta(microseconds=1)
+
+
+def _headers(thing: ArchiveObject) -> dict[str, str]:
+    try:
+        return headers_of(thing.metadata)
+    except UnicodeDecodeError:
+        return {}  # someone else wrote them
 
 
 def _arrived(thing: ArchiveObject, key: RejectedKey) -> datetime:

@@ -96,7 +96,10 @@ def text_secret(text: str) -> bytes:
     """A secret that is used as it stands. Raises ValueError."""
     if not text.strip():
         raise ValueError("empty")
-    return text.encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # its own text would quote a character
+        raise ValueError("not UTF-8") from None
 
 
 def challenge(value: object) -> bytes | None:

@@ -27,17 +27,19 @@ _CLOUDEVENTS = ("ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-sp
 
 
 def events(delivery: Delivery, paths: Mapping[str, str] | None = None) -> Iterator[Event]:
-    """One event per element of an array, else one for the whole body if it is JSON."""
+    """One event per element of an array, else one for the whole body if it is JSON.
+
+    In CloudEvents' binary mode the headers describe the whole body, an array too.
+    """
     text = json_text(delivery.body).strip(" \t\r\n")
-    found = list(elements(text))
+    binary = _binary_mode(delivery.headers)
+    found = [] if binary else list(elements(text))
     value = None if found else parse(text)
-    if value is not None and value != []:
+    if value is not None and (value != [] or binary):
         found = [(text, value)]
     for exact, value in found:
         at = {name: _find(value, name, paths or {}) for name in USUAL}
-        if len(found) == 1:
-            at |= _binary_mode(delivery.headers)
-        yield event(delivery, exact, **at)
+        yield event(delivery, exact, **(at | binary))
 
 
 def with_paths(paths: Mapping[str, str]) -> Source:

@@ -38,17 +38,23 @@ def events(delivery: Delivery) -> Iterator[Event]:
         parts = members(exact_entry)
         for part in ("changes", "messaging"):
             for exact, value in elements(parts.get(part, "")):
-                whatsapp = dig(value, "value", "messages", "0", "id") or dig(
-                    value, "value", "statuses", "0", "id"
-                )
+                # WhatsApp's sent, delivered and read all have their message's id: it is no event's.
+                message = dig(value, "value", "messages", "0")
+                status = dig(value, "value", "statuses", "0")
+                id = dig(value, "message", "mid") or dig(message, "id")
                 yield event(
                     delivery,
                     exact,
-                    id=dig(value, "message", "mid") or whatsapp,
+                    id=id,
                     type=".".join(filter(None, (kind, text(dig(value, "field")) or part))),
-                    subject=dig(value, "sender", "id") or dig(entry, "id"),
-                    time=dig(value, "timestamp") or dig(entry, "time"),
-                    correlation=dig(entry, "id"),
+                    subject=dig(value, "sender", "id")
+                    or dig(message, "from")
+                    or dig(status, "recipient_id")
+                    or dig(entry, "id"),
+                    time=dig(value, "timestamp")
+                    or dig(message or status, "timestamp")
+                    or dig(entry, "time"),
+                    correlation=id or dig(status, "id") or dig(entry, "id"),
                 )
 
 

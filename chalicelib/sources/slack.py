@@ -26,7 +26,8 @@ def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
     timestamp, signature = headers.get(TIMESTAMP, ""), headers.get(SIGNATURE, "")
     version, _, digest = signature.partition("=")
     message = b"v0:" + raw(timestamp) + b":" + body
-    return version == "v0" and is_hmac_sha256(keys.secrets, message, [from_hex(digest)])
+    is_signed = is_hmac_sha256(keys.secrets, message, [from_hex(digest)])
+    return is_signed and version == "v0" and unix_seconds(timestamp) is not None
 
 
 def handshake(method: str, query: Query, body: bytes) -> bytes | None:

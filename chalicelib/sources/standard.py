@@ -42,16 +42,13 @@ def public_key(text: str) -> object:
 
 def verify(body: bytes, headers: Headers, keys: Keys, *, prefixes: Iterable[str]) -> bool:
     """Whether any signature of the first complete set of headers is good."""
-    for prefix in prefixes:
-        names = (f"{prefix}-id", f"{prefix}-timestamp", f"{prefix}-signature")
-        id, timestamp, signatures = (headers.get(name, "") for name in names)
-        if id and timestamp and signatures:
-            message = b".".join((raw(id), raw(timestamp), body))
-            return is_hmac_sha256(keys.secrets, message, _versions(signatures, "v1")) or bool(
-                keys.public_keys
-                and is_ed25519(keys.public_keys, message, _versions(signatures, "v1a"))
-            )
-    return False
+    id, timestamp, signatures = _signed(headers, prefixes)
+    if unix_seconds(timestamp) is None:
+        return False
+    message = b".".join((raw(id), raw(timestamp), body))
+    return is_hmac_sha256(keys.secrets, message, _versions(signatures, "v1")) or bool(
+        keys.public_keys and is_ed25519(keys.public_keys, message, _versions(signatures, "v1a"))
+    )
 
 
 def events(delivery: Delivery, *, prefixes: Iterable[str]) -> Iterator[Event]:
@@ -63,7 +60,7 @@ def events(delivery: Delivery, *, prefixes: Iterable[str]) -> Iterator[Event]:
         yield event(
             delivery,
             exact,
-            id=next(filter(None, ids), None),
+            id=_signed(delivery.headers, prefixes)[0] or next(filter(None, ids), None),
             type=dig(value, "type"),
             subject=dig(value, "data", "id"),
             time=dig(value, "timestamp"),
@@ -104,8 +101,18 @@ def scheme(name: str, *prefixes: str) -> Source:
 
 
 def _signed_at(headers: Headers, *, prefixes: Iterable[str]) -> float | None:
-    found = (unix_seconds(headers.get(f"{prefix}-timestamp")) for prefix in prefixes)
-    return next((at for at in found if at is not None), None)
+    return unix_seconds(_signed(headers, prefixes)[1])
+
+
+def _signed(headers: Headers, prefixes: Iterable[str]) -> tuple[str, str, str]:
+    """Id, timestamp and signatures: the first complete set, so that none is mixed from two."""
+    for prefix in prefixes:
+        id, timestamp, signatures = (
+            headers.get(f"{prefix}-{part}", "") for part in ("id", "timestamp", "signature")
+        )
+        if id and timestamp and signatures:
+            return id, timestamp, signatures
+    return "", "", ""
 
 
 def _versions(header: str, wanted: str) -> list[bytes]:

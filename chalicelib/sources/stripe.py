@@ -22,9 +22,10 @@ SIGNATURE = "stripe-signature"
 def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
     """Whether any `v1` signature is good."""
     parts = _parts(headers)
-    signed = raw(next((value for name, value in parts if name == "t"), ""))
+    signed = next((value for name, value in parts if name == "t"), "")
     signatures = [from_hex(value) for name, value in parts if name == "v1"]
-    return bool(signed) and is_hmac_sha256(keys.secrets, signed + b"." + body, signatures)
+    is_signed = is_hmac_sha256(keys.secrets, raw(signed) + b"." + body, signatures)
+    return is_signed and unix_seconds(signed) is not None
 
 
 def events(delivery: Delivery) -> Iterator[Event]:

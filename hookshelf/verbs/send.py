@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlencode
@@ -103,7 +104,7 @@ def command(
     where = url or _local_url(app or source_name, port)
     try:
         posts = list(_posts(source, signing_key, file, count, bad_signature))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a private key with a password
         raise click.UsageError(
             f"{source_name} cannot sign with that key or secret: {error}"
         ) from None
@@ -165,7 +166,7 @@ def _answer(post: Post, url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode(errors="replace")
-    except (OSError, ValueError) as error:
-        # Not the URL: it holds the token.
+    except (OSError, ValueError, HTTPException) as error:
+        # Not the error's own text: it may hold the URL, and so the token.
         reason = getattr(error, "reason", None) or type(error).__name__
         raise click.ClickException(f"No answer: {reason}. Is `make run` running?") from None
