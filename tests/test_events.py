@@ -139,7 +139,15 @@ def test_a_broken_array_gives_what_came_before_the_fault(whole: str, parts: list
 @pytest.mark.parametrize(
     "whole",
     ['{"a":1;"b":2}', '{"a":1,"b" 2}', '{"a":1,2:3}', '{"a":1,[]:3}', '{"a":1,{}:3}', '{"a":1,b:2}']
-    + ['{"a":1,"b"', '{"a":1,"b":', '{"a":1,', '{"a":1,}', '{"a":1,"b":NaN}', '{"a":1,"b":2'],
+    + [
+        '{"a":1,"b"',
+        '{"a":1,"b"=2}',
+        '{"a":1,"b":',
+        '{"a":1,',
+        '{"a":1,}',
+        '{"a":1,"b":NaN}',
+        '{"a":1,"b":2',
+    ],
 )
 def test_a_broken_object_gives_what_came_before_the_fault(whole: str) -> None:
     assert {"a": "1"}.items() >= members(whole).items()

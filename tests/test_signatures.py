@@ -623,6 +623,7 @@ def quotes(error: Exception | None, text: str) -> bool:
     """Whether an error tells four characters in a row of what it is about, or any beyond ASCII."""
     said = str(error)
     pieces = {text[index : index + 4] for index in range(len(text) - 3)}
+    pieces |= {ascii(character).strip("'") for character in text if not character.isascii()}
     return any(piece in said for piece in pieces if piece.strip()) or not said.isascii()
 
 

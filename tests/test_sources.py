@@ -215,6 +215,15 @@ def test_apps_may_say_where_a_plain_sender_keeps_things() -> None:
     assert event.time == "2026-11-20T23:50:00Z"
 
 
+def test_in_cloudevents_binary_mode_an_empty_array_is_an_event_too() -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "e-1", "ce-type": "nothing.found"}
+
+    for body, ids in [(b"[]", ["e-1"]), (b"{}", ["e-1"]), (b"", [])]:
+        events = split(generic.SOURCE, Delivery("shop", headers, body, ARRIVED))
+        assert [event.id for event in events] == ids
+    assert split(generic.SOURCE, Delivery("shop", {}, b"[]", ARRIVED)) == []
+
+
 # Handshakes
 
 
