@@ -22,7 +22,7 @@ from chalicelib.apps import App, app_named
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, claims_json
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.guards import Event, Guard, Query, only
+from chalicelib.guards import Event, Guard, MayWrite, Query, only
 from chalicelib.keys import is_app
 from chalicelib.settings import Place, SettingError, Settings, from_environment
 from chalicelib.store import NameTaken, NotStored, budget, open_store
@@ -76,11 +76,13 @@ def _receive(
 ) -> Answer:
     method = event["requestContext"]["httpMethod"]
     query: Query = event.get("multiValueQueryStringParameters") or {}
-    if method != "POST" and (method != "GET" or set(query) <= OURS):
+    if method != "POST" and not (method == "GET" and set(query) - OURS):
         raise Refused(answers.METHOD)  # a handshake is a GET that carries something to answer
     settings = from_environment(environ)
     headers = _headers(event)
     may_write = guard(event, query, headers, environ)
+    if method != "POST":
+        return _greet(query, environ, may_write)
     name, place = _parameters(query, settings)
     said["app"] = name
     app = app_named(name, environ)
@@ -88,8 +90,6 @@ def _receive(
         raise Refused(answers.APP)
     body = _body(event, headers)
     greeting = _handshake(app, method, query, body)
-    if method != "POST":
-        return answers.METHOD if greeting is None else answers.handshake(greeting)
     said["bytes"] = len(body)
     delivery = Delivery(name, headers, body, arrived, said["request_id"])
     put = partial(_put, settings=settings, place=place, seconds=seconds, said=said)
@@ -114,6 +114,20 @@ def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> 
         put(rejected)
         raise Refused(answers.fail(400, answers.NOT_JSON, kept=rejected.key))
     return thing
+
+
+def _greet(query: Query, environ: Mapping[str, str], may_write: MayWrite) -> Answer:
+    """Answer a GET that is a handshake of the app's source; no other is allowed."""
+    name = only(query, "app")
+    if not name or not is_app(name) or any(len(values) != 1 for values in query.values()):
+        raise Refused(answers.METHOD)
+    app = app_named(name, environ)
+    if not may_write(app):
+        raise Refused(answers.APP)
+    greeting = _handshake(app, "GET", query, b"")
+    if greeting is None:
+        raise Refused(answers.METHOD)
+    return answers.handshake(greeting)
 
 
 def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None:

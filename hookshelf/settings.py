@@ -29,7 +29,9 @@ def stage_environment(stage: str) -> dict[str, str]:
         layers = config, config["stages"][stage]
     except OSError as error:
         raise click.UsageError(f"{CONFIG}: {error.strerror}. Set ARCHIVE_BUCKETS") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError:
+        raise click.UsageError(f"No stage {stage!r} in {CONFIG}") from None
+    except (ValueError, TypeError) as error:
         raise click.UsageError(f"{CONFIG} has no readable stage `{stage}`: {error!r}") from None
     found = {k: v for layer in layers for k, v in layer.get("environment_variables", {}).items()}
     if "ARCHIVE_FOLDER" in found:

@@ -60,7 +60,8 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_says_what_it_does(verb: str) -> None:
-    options = main.get_command(None, verb).params
+    params = main.get_command(None, verb).params
+    options = [param for param in params if param.param_type_name == "option"]
 
     assert [option.name for option in options if not getattr(option, "help", None)] == []
 

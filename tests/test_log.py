@@ -102,6 +102,7 @@ def test_a_stored_delivery_is_one_line_that_says_where_and_how_fast(line, ask):
     assert key.endswith(f"-{sha256(body).hexdigest()}.json")
     assert said == {
         "level": "INFO",
+        "verdict": "unchecked",
         "message": "delivery",
         "app": "shop",
         "status": 200,

@@ -57,7 +57,7 @@ class FolderStore:
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """See Store.list."""
         check_prefix(prefix)
-        if not self._root.exists():
+        if not self._is_there():
             return iter(())
         with _reading():
             entries = [
@@ -68,12 +68,19 @@ class FolderStore:
             ]
         return iter(sorted(entries, key=lambda entry: entry.key))
 
+    def _is_there(self) -> bool:
+        with _reading():
+            try:
+                return bool(self._root.stat())
+            except FileNotFoundError:
+                return False
+
     @property
     def _files(self) -> LocalStore:
         return LocalStore(self._root)
 
     def _read(self, key: str) -> bytes:
-        if not self._root.exists():
+        if not self._is_there():
             raise Missing(key)
         with _reading():
             try:

@@ -37,6 +37,9 @@ def command(*, bucket: str, prefix: str, function: str | None, stage: str, off: 
     refused: the tracker would be told of its own doing for ever.
 
     \b
+    Exit status: 0 done, 1 AWS refused, 2 misuse.
+
+    \b
     Examples:
       hookshelf watch my-uploads
       hookshelf watch my-uploads --prefix incoming/ --stage prod
