@@ -9,11 +9,11 @@ BIN := $(VENV)/bin
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
 
-test: lint ## lint, types, and the tests that take seconds
-	$(BIN)/pytest -q -n 2 -m "not slow"
+test: lint ## lint, types, and the tests that take seconds; four at once, as many only wait
+	$(BIN)/pytest -q -n 4 -m "not slow"
 
 test-all: lint ## everything, the slow suites too
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 4
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
