@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
 
-test: lint ## lint, types, and the tests that take seconds; four at once, as many only wait
+test: lint ## lint, types, and all but the slowest tests; four at once, as many only wait
 	$(BIN)/pytest -q -n 4 -m "not slow"
 
 test-all: lint ## everything, the slow suites too

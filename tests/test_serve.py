@@ -133,6 +133,20 @@ def test_a_stage_without_a_token_is_not_served(project: Path) -> None:
     assert done.stderr.startswith("Error: STAGE_VAR_validToken is not set. ")
 
 
+def test_a_mistake_in_the_apps_file_is_named_by_app_and_field(project: Path) -> None:
+    file = project / ".chalice" / "apps-local.json"
+    apps = json.loads(file.read_text()) | {
+        "shop": {"source": "sendgrid", "public_keys": ["canary"]}
+    }
+    file.write_text(json.dumps(apps))
+    done = run(project, "--port", str(free_port()))
+
+    assert done.returncode == 1
+    assert "shop" in done.stderr
+    assert "public_keys[0]" in done.stderr
+    assert "canary" not in done.stderr + done.stdout
+
+
 def test_a_config_that_is_not_json_is_named(project: Path) -> None:
     file = project / ".chalice" / "config.json"
     file.write_text("{stages}")
