@@ -59,7 +59,7 @@ def receive(
         logging.ERROR if answer.status >= 500 else logging.INFO,
         "delivery",
         status=answer.status,
-        reason=answer.reason or "stored",
+        reason=answer.reason or ("stored" if "key" in said else "handshake"),
         milliseconds=round((time.monotonic() - started) * 1000, 1),
         **said,
     )
@@ -82,7 +82,7 @@ def _receive(
     headers = _headers(event)
     may_write = guard(event, query, headers, environ)
     if method != "POST":
-        return _greet(query, environ, may_write)
+        return _greet(query, environ, may_write, said)
     name, place = _parameters(query, settings)
     said["app"] = name
     app = app_named(name, environ)
@@ -116,11 +116,12 @@ def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> 
     return thing
 
 
-def _greet(query: Query, environ: Mapping[str, str], may_write: MayWrite) -> Answer:
+def _greet(query: Query, environ: Mapping[str, str], may_write: MayWrite, said: Said) -> Answer:
     """Answer a GET that is a handshake of the app's source; no other is allowed."""
     name = only(query, "app")
     if not name or not is_app(name) or any(len(values) != 1 for values in query.values()):
         raise Refused(answers.METHOD)
+    said["app"] = name
     app = app_named(name, environ)
     if not may_write(app):
         raise Refused(answers.APP)

@@ -54,11 +54,8 @@ class DeliveryKey:
 
     def __str__(self) -> str:
         at = self.arrived
-        # Not strftime: %Y is not padded before the year 1000 on every platform.
-        day = f"{at.year:04}-{at.month:02}-{at.day:02}"
-        stamp = f"{day.replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
-        folder = f"{self.prefix}{self.app}/dt={day}/hh={at.hour:02}"
-        return f"{folder}/{stamp}-{self.sha256}.{self.extension}"
+        stamp = f"{_day(at).replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
+        return f"{hour_prefix(self.prefix, self.app, at)}{stamp}-{self.sha256}.{self.extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +110,15 @@ def app_prefix(prefix: str, app: str) -> str:
     return f"{prefix}{app}/"
 
 
-def day_prefix(prefix: str, app: str, day: date) -> str:
-    """Where the deliveries that `app` received on `day` (UTC) lie."""
-    return f"{prefix}{app}/dt={day.isoformat()}/"
+def hour_prefix(prefix: str, app: str, at: datetime) -> str:
+    """Where the deliveries lie that `app` received in the hour of `at` (aware, UTC)."""
+    return f"{app_prefix(prefix, app)}dt={_day(at)}/hh={at.hour:02}/"
 
 
 def rejected_prefix(prefix: str, app: str | None = None) -> str:
     """Where refused bodies lie, of one app or of all."""
     return f"{prefix}_rejected/" + (f"{app}/" if app else "")
+
+
+def _day(at: datetime) -> str:
+    return at.date().isoformat()

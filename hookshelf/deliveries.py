@@ -16,6 +16,7 @@ from chalicelib.keys import (
     RejectedKey,
     UnknownKey,
     app_prefix,
+    hour_prefix,
     is_app,
     parse,
     rejected_prefix,
@@ -90,8 +91,7 @@ def _after(place: Place, query: Query) -> str:
     """Start the listing at the right hour, where the keys of one app allow it."""
     if not (query.app and query.since) or query.rejected:
         return ""
-    hour = str(DeliveryKey(place.prefix, query.app, query.since, "", ""))
-    return hour.rpartition("/")[0]
+    return hour_prefix(place.prefix, query.app, query.since)
 
 
 def _matches(key: DeliveryKey | RejectedKey, place: Place, query: Query) -> bool:

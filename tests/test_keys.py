@@ -15,7 +15,7 @@ from chalicelib.keys import (
     RejectedKey,
     UnknownKey,
     app_prefix,
-    day_prefix,
+    hour_prefix,
     is_app,
     is_path,
     parse,
@@ -241,11 +241,11 @@ def test_the_keys_of_an_app_sort_by_arrival(one, other):
 
 @unhurried
 @given(deliveries)
-def test_a_delivery_lies_below_its_app_and_its_day(key):
-    day = day_prefix(key.prefix, key.app, key.arrived.date())
+def test_a_delivery_lies_below_its_app_and_its_hour(key):
+    hour = hour_prefix(key.prefix, key.app, key.arrived)
 
-    assert day.startswith(app_prefix(key.prefix, key.app))
-    assert str(key).startswith(day)
+    assert hour.startswith(app_prefix(key.prefix, key.app))
+    assert str(key).startswith(hour)
 
 
 @unhurried

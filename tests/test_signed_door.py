@@ -619,6 +619,16 @@ def test_a_hostile_challenge_in_a_query_is_not_echoed(stage: Stage, challenge: s
     assert json.loads(said) == {"result": "fail", "reason": "Method not allowed: send POST"}
 
 
+def test_the_log_does_not_say_that_a_subscription_was_stored(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke("GET", subscription())
+    line = json.loads(capsys.readouterr().err)
+
+    assert (line["status"], line["reason"], line["app"]) == (200, "handshake", "meta")
+    assert "key" not in line
+
+
 def test_a_subscription_to_a_challenge_given_twice_is_no_handshake(stage: Stage) -> None:
     event = api_gateway_event("GET", subscription())
     event["multiValueQueryStringParameters"]["hub.challenge"] = ["1", "2"]
