@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import from_environment
 
@@ -45,19 +44,16 @@ def command(*, bucket: str, prefix: str, function: str | None, stage: str, off: 
       hookshelf watch my-uploads --prefix incoming/ --stage prod
       hookshelf watch my-uploads --off
     """
-    try:
-        s3, functions = boto3.client("s3"), boto3.client("lambda")
-        configuration = _configuration(s3, bucket)
-        if off:
-            _stop(s3, functions, bucket, configuration)
-            click.echo(f"{bucket} does not notify hookshelf.")
-            return
-        arn, variables = _function(functions, function or f"hookshelf-{stage}-track_s3")
-        _refuse_loops(bucket, prefix, variables)
-        _permit(functions, arn, bucket)
-        _put(s3, bucket, with_ours(configuration, arn, prefix))
-    except (BotoCoreError, ClientError) as error:
-        raise click.ClickException(f"AWS refused: {error}") from None
+    s3, functions = boto3.client("s3"), boto3.client("lambda")
+    configuration = _configuration(s3, bucket)
+    if off:
+        _stop(s3, functions, bucket, configuration)
+        click.echo(f"{bucket} does not notify hookshelf.")
+        return
+    arn, variables = _function(functions, function or f"hookshelf-{stage}-track_s3")
+    _refuse_loops(bucket, prefix, variables)
+    _permit(functions, arn, bucket)
+    _put(s3, bucket, with_ours(configuration, arn, prefix))
     click.echo(f"{bucket}/{prefix}* notifies {arn}.")
 
 
