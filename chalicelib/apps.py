@@ -29,6 +29,7 @@ FIELDS = {
     "any_body": bool,
     "principals": list,
     "paths": dict,
+    "usual_gap": int | float | None,  # for an alarm; the door does not look at it
 }
 
 
@@ -115,7 +116,7 @@ def _check_shape(name: str, entry: Any) -> None:
 
 
 def _check_kind(name: str, field: str, value: Any) -> None:
-    if not isinstance(value, FIELDS[field]) or (field == "max_age" and isinstance(value, bool)):
+    if not isinstance(value, FIELDS[field]) or (field in _NUMBERS and isinstance(value, bool)):
         raise AppError(name, field, f"use {_KINDS[field]}")
     for index, text in enumerate(value if isinstance(value, list) else ()):
         if not _is_text(text):
@@ -218,6 +219,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_NUMBERS = ("max_age", "usual_gap")
 _KINDS = {
     "source": "text",
     "public_keys": "a list of texts",
@@ -227,4 +229,5 @@ _KINDS = {
     "any_body": "true or false",
     "principals": "a list of texts",
     "paths": "an object of dotted paths",
+    "usual_gap": "a number of seconds, or null",
 }

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from chalicelib import answers, log
+from chalicelib import answers, log, metrics
 from chalicelib.apps import app_named
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
@@ -92,6 +92,13 @@ def deliver(
             reason=reason or "stored",
             milliseconds=round((time.monotonic() - started) * 1000, 1),
             **said,
+            **metrics.counted(
+                environ,
+                arrived,
+                status=500 if reason else 200,  # as if it had been a post
+                app=said.get("app", ""),
+                unconfigured="setting" in said,
+            ),
         )
     # Outside the handlers, so that no earlier exception, which may quote the event, is shown too.
     raise NotDelivered(reason)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chalicelib import answers, log, signatures
+from chalicelib import answers, log, metrics, signatures
 from chalicelib.answers import Answer, Refused
 from chalicelib.apps import App, app_named
 from chalicelib.archive import to_object, to_rejected
@@ -62,6 +62,13 @@ def receive(
         reason=answer.reason or ("stored" if "key" in said else "handshake"),
         milliseconds=round((time.monotonic() - started) * 1000, 1),
         **said,
+        **metrics.counted(
+            environ,
+            arrived,
+            status=answer.status,
+            app="" if answer is answers.APP else said.get("app", ""),
+            unconfigured=answer is answers.NO_TOKEN or "setting" in said,
+        ),
     )
     return answer
 

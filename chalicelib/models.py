@@ -28,6 +28,8 @@ class AppModel(BaseModel):
     any_body: bool = False
     principals: list[str] = []
     paths: dict[Literal["id", "type", "time", "subject", "correlation"], str] = {}
+    # Seconds without a delivery before the alarm; CloudWatch looks back seven days at most.
+    usual_gap: float | None = Field(default=None, ge=300, le=7 * 24 * 3600)
 
 
 def check_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
