@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 
-_HASHED = "sha256:"
+HASHED = "sha256:"  # begins a member that is the hash of a token
 _HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _OF_NOTHING = sha256(b"").digest()
 
@@ -36,16 +36,27 @@ def check(variables: Mapping[str, str] | None, app: str | None, presented: str |
         raise NoToken
     if not presented:
         raise WrongToken
-    digest = _digest(presented)
+    given = digest(presented)
     # Every member is compared, in constant time, on digests: neither the position of the right
     # one nor a common beginning can be timed, and compare_digest refuses non-ASCII text.
-    if not sum(hmac.compare_digest(digest, member) for member in accepted):
+    if not sum(hmac.compare_digest(given, member) for member in accepted):
         raise WrongToken
 
 
 def variable_name(app: str | None) -> str:
     """The stage variable that holds an app's own tokens, or the stage's for None."""
     return "validToken" if app is None else "validToken_" + app.replace("-", "__")
+
+
+def usable_digest(member: str) -> bytes | None:
+    """The SHA-256 of the one token that a member lets in; None where it lets in nobody."""
+    found = _member(member.strip())
+    return None if found == _OF_NOTHING else found
+
+
+def digest(token: str) -> bytes:
+    """The SHA-256 of a token, whatever text it is."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _value(variables: Mapping[str, str], app: str | None) -> str:
@@ -56,16 +67,11 @@ def _value(variables: Mapping[str, str], app: str | None) -> str:
 
 def _members(value: str) -> list[bytes]:
     """The digests of the usable members of a comma list."""
-    digests = (_member(member.strip()) for member in value.split(","))
-    return [digest for digest in digests if digest is not None and digest != _OF_NOTHING]
+    return [found for member in value.split(",") if (found := usable_digest(member))]
 
 
 def _member(member: str) -> bytes | None:
-    if not member.startswith(_HASHED):
-        return _digest(member)
-    digest = member.removeprefix(_HASHED)
-    return bytes.fromhex(digest) if _HEX.fullmatch(digest) else None
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+    if not member.startswith(HASHED):
+        return digest(member)
+    hex_digits = member.removeprefix(HASHED)
+    return bytes.fromhex(hex_digits) if _HEX.fullmatch(hex_digits) else None

@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 from conftest import PROJECT, SAMPLES
 from test_serve import SECONDS, Server, copy_of_project, curl, fresh_shell, serving
+from test_stage_variables import deploy, live, shell
 
 from chalicelib import answers, door, settings, tokens
 from chalicelib.answers import Answer
@@ -66,7 +67,7 @@ def test_every_other_command_of_the_readme_is_run_by_a_test() -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
 
     assert lines[:5] == [MAKE_RUN, MAKE_TEST, *BY_HAND]
-    assert len(lines) == 9  # three doors and the token, see below
+    assert len(lines) == 12  # three doors and four for tokens, see below
 
 
 def test_the_command_for_iam_delivers(project: Path) -> None:
@@ -112,14 +113,30 @@ def test_the_command_for_a_notification_posts_to_the_collector(installed: Path) 
     assert posts == ["/com.snowplowanalytics.snowplow/tp2"]
 
 
-def test_the_token_command_makes_a_token_and_its_member() -> None:
-    [command] = [line for block in blocks("sh") for line in block.splitlines()][8:]
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
-    token, member = done.stdout.split()
+def test_the_token_commands_make_a_token_and_leave_only_the_newest(moto_endpoint: str) -> None:
+    stage = deploy(moto_endpoint)
+    commands = [line for block in blocks("sh") for line in block.splitlines()][8:]
+    new, rotated, listed, revoked = [
+        subprocess.run(
+            command.replace(".venv/bin/hookshelf", f"{sys.executable} -m hookshelf").replace(
+                "--stage dev", f"--stage {stage.stage}"
+            ),
+            shell=True,
+            cwd=PROJECT,
+            env=fresh_shell() | shell(moto_endpoint),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in commands
+    ]
+    variables = live(moto_endpoint, stage)
 
-    tokens.check({"validToken": member}, None, token)  # raises where they do not match
+    assert listed.count(" hashed\n") == 2
+    assert revoked.startswith("Revoked: ")
+    tokens.check(variables, None, rotated.strip())  # raises where it is not accepted
     with pytest.raises(tokens.WrongToken):
-        tokens.check({"validToken": member}, None, member)
+        tokens.check(variables, None, new.strip())
 
 
 def test_make_run_serves_what_is_installed(installed: Path) -> None:
