@@ -4,21 +4,30 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all lint clean
+STAGE ?= dev
+ARCH ?= arm64
+
+.PHONY: run test test-all lint package deploy clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
 
 test: lint ## lint, types, and all but the slowest tests; four at once, as many only wait
-	$(BIN)/pytest -q -n 4 -m "not slow"
+	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not slow"
 
 test-all: lint ## everything, the slow suites too
-	$(BIN)/pytest -q -n 4
+	$(BIN)/pytest -q -n 4 --dist loadgroup
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+package: $(VENV)/run.done ## the zip and the template of every stage, in build/
+	@$(BIN)/python -m hookshelf.package --arch $(ARCH)
+
+deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name the first time
+	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET) --create-bucket)
 
 clean: ## remove the virtual environment; the archive stays
 	rm -rf $(VENV)

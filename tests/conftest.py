@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.request
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -22,11 +23,11 @@ os.environ |= {
 }
 
 import boto3  # noqa: E402  (it reads the environment above)
+from canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
 SAMPLES = PROJECT / "tests" / "samples"
-TOKEN = "a-token-that-only-these-tests-use"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -42,6 +43,7 @@ def moto_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+    assert in_moto() == []
 
 
 @pytest.fixture
@@ -96,3 +98,32 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     head = ("store", "fault", "answer", "attempts", "seconds", "bytes in the store")
     for row in [head, *rows] if rows else []:
         terminalreporter.write_line("{:<8}{:<42}{:>7}{:>10}{:>9}  {}".format(*row))
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[str]:
+    """A server for all of AWS that hookshelf deploys to; tests/aws_server.py says what it lacks."""
+    from aws_server import serving  # CloudFormation's models take a second to load
+
+    with serving() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def aws_shell(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A shell that is logged in to an empty account on that server; its URL."""
+    for name, value in aws_environ(aws).items():
+        monkeypatch.setenv(name, value)
+    reset(aws)
+    return aws
+
+
+def aws_environ(endpoint: str) -> dict[str, str]:
+    """What a shell says that works on the account at an endpoint."""
+    return {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def reset(endpoint: str) -> None:
+    """Empty the account; that of the endpoint of `moto_endpoint` is the same."""
+    with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"") as answer:
+        assert answer.status == 200

@@ -6,24 +6,20 @@ went wrong may look like a result. Neither what is raised nor what is logged quo
 
 import base64
 import json
-import os
-import queue
 import re
 import shlex
 import subprocess
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from conftest import PROJECT, SAMPLES
+from lambda_runtime import Function, needs_linux, running
 
 from app import deliver
 from chalicelib.delivery import Delivery
@@ -34,7 +30,6 @@ from chalicelib.sources import source_named
 CANARY = "canary-7c1b"
 EVERY_BYTE = bytes(range(256))
 LIMIT = 4_194_304
-SECONDS = 60  # for a process to start, on a machine busy with other tests
 ORDER: dict[str, Any] = json.loads((SAMPLES / "ours-privacy" / "order" / "body.json").read_bytes())
 
 Deliver = Callable[..., dict[str, str]]
@@ -471,102 +466,29 @@ def event_of(archive: Path, event: dict[str, Any]) -> Event:
 # --- under Lambda's own runtime client
 
 
-class Runtime(ThreadingHTTPServer):
-    """Lambda's runtime API: hands out invokes, one after the other, and hears what came of them.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.invokes: queue.Queue[bytes | None] = queue.Queue()
-        self.answers: queue.Queue[tuple[str, Any]] = queue.Queue()
-
-    def invoke(self, event: object) -> tuple[str, Any]:
-        """`response` or `error`, and what was said."""
-        self.invokes.put(json.dumps(event).encode())
-        return self.answers.get(timeout=SECONDS)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Runtime
-
-    def do_GET(self) -> None:
-        event = self.server.invokes.get()
-        if event is None:
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(event)))
-        self.send_header("Lambda-Runtime-Aws-Request-Id", Context.aws_request_id)
-        self.send_header("Lambda-Runtime-Deadline-Ms", str(round((time.time() + SECONDS) * 1000)))
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:f:x")
-        self.end_headers()
-        self.wfile.write(event)
-
-    def do_POST(self) -> None:
-        said = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        self.server.answers.put((self.path.rpartition("/")[2], json.loads(said)))
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-needs_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="Lambda's runtime client runs on Linux alone"
-)
-
-
 @pytest.fixture
-def runtime(tmp_path: Path, folder_environ: dict[str, str]) -> Iterator[Runtime]:
-    """A function that runs as in Lambda; its output is in `output`."""
-    runtime = Runtime()
-    threading.Thread(target=runtime.serve_forever, daemon=True).start()
-    environ = {
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}",
-        "AWS_LAMBDA_FUNCTION_NAME": "hookshelf-dev-deliver",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_LOG_FORMAT": "JSON",
-        "LAMBDA_TASK_ROOT": str(PROJECT),
-        "DIRECT_APP": "orders",
-    }
-    with (tmp_path / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", "app.deliver"],
-            cwd=PROJECT,
-            env=os.environ | folder_environ | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    yield runtime
-    process.terminate()
-    process.wait()
-    runtime.invokes.put(None)  # for the client that waits no more
-    runtime.shutdown()
-    runtime.server_close()
+def function(tmp_path: Path, folder_environ: dict[str, str]) -> Iterator[Function]:
+    """The function as it runs in Lambda, in this folder's code."""
+    environ = folder_environ | {"DIRECT_APP": "orders"}
+    with running(PROJECT, "app.deliver", environ, tmp_path / "output") as function:
+        yield function
 
 
 @needs_linux
 def test_to_lambda_a_result_is_a_response_and_an_exception_is_an_error(
-    runtime: Runtime, tmp_path: Path
+    function: Function, tmp_path: Path
 ) -> None:
-    good, result = runtime.invoke(ORDER)
-    bad, error = runtime.invoke({"body": 1, CANARY: CANARY})
-    again, _ = runtime.invoke({"app": "shop", "body_base64": base64.b64encode(EVERY_BYTE).decode()})
+    good, result = function.invoke(ORDER)
+    bad, error = function.invoke({"body": 1, CANARY: CANARY})
+    again, _ = function.invoke(
+        {"app": "shop", "body_base64": base64.b64encode(EVERY_BYTE).decode()}
+    )
 
     assert (good, result["result"], result["bucket"]) == ("response", "success", "events")
     assert bad == "error"
     assert error["errorType"] == "NotDelivered"
     assert error["errorMessage"].startswith("An envelope holds app, bucket")
-    assert CANARY not in json.dumps(error) + (tmp_path / "output").read_text()
+    assert CANARY not in json.dumps(error) + function.output.read_text()
     assert again == "response"
     kept = stored(tmp_path / "archive").values()
     assert len(kept) == 2
@@ -575,12 +497,12 @@ def test_to_lambda_a_result_is_a_response_and_an_exception_is_an_error(
 
 
 @needs_linux
-def test_to_lambda_a_store_that_fails_is_an_error(runtime: Runtime, tmp_path: Path) -> None:
+def test_to_lambda_a_store_that_fails_is_an_error(function: Function, tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(b"a file where a folder should be")
-    kind, error = runtime.invoke(ORDER)
+    kind, error = function.invoke(ORDER)
 
     assert (kind, error["errorMessage"]) == ("error", "Unable to upload file to S3")
-    assert "v-20413" not in json.dumps(error) + (tmp_path / "output").read_text()
+    assert "v-20413" not in json.dumps(error) + function.output.read_text()
 
 
 def test_the_command_in_the_manual_works(tmp_path: Path) -> None:

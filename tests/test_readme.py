@@ -161,7 +161,7 @@ def test_make_test_lints_and_runs_the_tests_that_are_not_slow(installed: Path) -
         ".venv/bin/ruff check .",
         ".venv/bin/ruff format --check .",
         ".venv/bin/mypy",
-        '.venv/bin/pytest -q -n 4 -m "not slow"',
+        '.venv/bin/pytest -q -n 4 --dist loadgroup -m "not slow"',
     ]
 
 

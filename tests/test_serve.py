@@ -175,7 +175,16 @@ def test_no_token_is_in_what_the_server_logs(server: Server) -> None:
 
 def copy_of_project(to: Path) -> Path:
     """What a checkout has, without what running it leaves behind."""
-    left_out = (".git", ".venv", "archive", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis")
+    left_out = (
+        ".git",
+        ".venv",
+        "archive",
+        "build",
+        "__pycache__",
+        "*.egg-info",
+        ".*_cache",
+        ".hypothesis",
+    )
     return shutil.copytree(PROJECT, to, ignore=shutil.ignore_patterns(*left_out))
 
 

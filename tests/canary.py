@@ -1,0 +1,68 @@
+"""The token that the tests send, looked for in everything they leave behind.
+
+Nearly every post of the suite carries TOKEN. No test may pass in which it appears in what was
+printed, in a log record, in the name of an archived file or in its metadata; conftest.py hooks
+this in for all of them.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOKEN = "a-token-that-only-these-tests-use"
+
+
+class Watch(logging.Filter):
+    """Sees every record before any handler; remembers those that hold the token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaks: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything pass."""
+        if TOKEN in repr(vars(record)):
+            self.leaks.append(f"the log record {record.getMessage()!r}")
+        return True
+
+
+WATCH = Watch()
+logging.getLogger("hookshelf").addFilter(WATCH)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    """Fail a test that passed, where the token has leaked."""
+    report = yield
+    leaks, WATCH.leaks = WATCH.leaks, []
+    leaks += [t for t, text in report.sections if t.endswith(call.when) and TOKEN in text]
+    if call.when == "teardown" and (folder := item.funcargs.get("tmp_path")):
+        leaks += in_folder(folder)
+    if leaks and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"The token that was sent appears in {', '.join(leaks)}"
+    return report
+
+
+def in_folder(folder: Path) -> list[str]:
+    """The files below a folder whose name, or metadata, holds the token."""
+    found = [path for path in folder.rglob("*") if TOKEN in path.name]
+    found += [path for path in folder.rglob("*.meta") if TOKEN in path.read_text()]
+    return [str(path.relative_to(folder)) for path in found]
+
+
+def in_moto() -> list[str]:
+    """The keys in all of moto's buckets that hold the token, or whose metadata does."""
+    from moto.s3.models import s3_backends
+
+    return [
+        f"{bucket.name}/{key}"
+        for account in s3_backends.values()
+        for backend in account.values()
+        for bucket in backend.buckets.values()
+        for key, thing in bucket.keys.items()
+        if TOKEN in key or TOKEN in repr(thing.metadata)
+    ]
