@@ -1,0 +1,501 @@
+"""Deploying a stage: what is there, what shall be, and the way from one to the other.
+
+Nothing is remembered at the desk: the stack's own template says what it was made with, so anyone
+with the checkout can go on where another left off. Every step can be repeated, and a run that was
+interrupted anywhere ends, run again, in the same place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import ClientError
+
+from chalicelib.apps import DEFAULT_FILE, PACKAGE
+from chalicelib.models import check_apps
+from chalicelib.settings import Settings, from_environment
+from chalicelib.tokens import variable_name
+from hookshelf import bucket, stage_variables, template
+from hookshelf.deployment import HANDLERS, NotDeployed, find, function_name, stack_name
+from hookshelf.package import order, usual_gaps
+from hookshelf.packaging import Order, Package
+from hookshelf.policies import PLACEHOLDER
+from hookshelf.settings import stage_environment
+from hookshelf.stack import BROKEN, MAX_BODY, Event, Stack, follow, settle
+
+RESERVED = 50  # concurrent runs for the door, where the account has them to spare
+# Lambda refuses to leave less than this unreserved. New accounts have ten in all.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+UNRESERVED = 100
+
+Json = dict[str, Any]
+Build = Callable[[Order, Path], Package]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for; None: as it is."""
+
+    stage: str
+    buckets: tuple[str, ...] = ()  # bucket[/path], the first is the default
+    create_bucket: bool = False
+    keep_days: int | None = None
+    alarms_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose account and which region this is."""
+
+    id: str
+    region: str
+    partition: str
+
+    @property
+    def code_bucket(self) -> str:
+        """Where CloudFormation takes the code from; shared by the stages of a region."""
+        return f"hookshelf-code-{self.id}-{self.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that will be done, as values."""
+
+    wish: Wish
+    account: Account
+    settings: Settings
+    package: Package
+    template: Json
+    before: Json  # the template the stack has now; empty where there is none
+    status: str  # of the stack
+    live: Mapping[str, str]  # the stage variables there are
+    variables: Mapping[str, str]  # and those there shall be
+    token: str  # new, to be shown once; empty where there are tokens already
+    code_key: str
+    bucket_lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The values the template asks for."""
+        named = template.parameters(self.variables)
+        return {
+            "CodeBucket": self.account.code_bucket,
+            "CodeKey": self.code_key,
+            **{named[name]: value for name, value in self.variables.items()},
+        }
+
+
+def account() -> Account:
+    """Whose credentials these are, and where they lead."""
+    session = boto3.session.Session()
+    identity = boto3.client("sts").get_caller_identity()
+    region = boto3.client("cloudformation").meta.region_name
+    return Account(identity["Account"], region, session.get_partition_for_region(region))
+
+
+def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
+    """The environment of the stage's functions: asked for, configured, or as it is.
+
+    Raises UsageError or SettingError for what cannot be deployed.
+    """
+    found = stage_environment(wish.stage)
+    if wish.buckets:
+        found["ARCHIVE_BUCKETS"] = ",".join(wish.buckets)
+    elif PLACEHOLDER in found.get("ARCHIVE_BUCKETS", ""):
+        found["ARCHIVE_BUCKETS"] = remembered(before).get("archive_buckets", "")
+    if not found.get("ARCHIVE_BUCKETS"):
+        raise click.UsageError(
+            f"No bucket for stage {wish.stage}. Give --bucket NAME, "
+            "or set ARCHIVE_BUCKETS in .chalice/config.json"
+        )
+    if "ARCHIVE_FOLDER" in found:
+        raise click.UsageError(
+            "ARCHIVE_FOLDER is set: Lambda's disk is gone with the function. Take it out of "
+            f"stage {wish.stage} in .chalice/config.json"
+        )
+    # Somebody else may take the name of a bucket that is deleted; nothing is sent there.
+    found.setdefault("ARCHIVE_BUCKET_OWNER", account.id)
+    from_environment(found)
+    _check_apps(found)
+    return found
+
+
+def _check_apps(environ: Mapping[str, str]) -> None:
+    named = environ.get("APPS_FILE", "").strip()
+    path = (PACKAGE / (named or DEFAULT_FILE)).resolve()
+    if not path.is_relative_to(PACKAGE / "chalicelib"):
+        raise click.UsageError(
+            f"APPS_FILE is {named}, which is not packaged. Put it into chalicelib/"
+        )
+    check_apps({**os.environ, **environ})
+
+
+def remembered(template: Json) -> Json:
+    """What a stack was made with, from its own template."""
+    found: Json = template.get("Metadata", {}).get("hookshelf", {})
+    return found
+
+
+def plan(wish: Wish, build: Build) -> Plan:
+    """Look, package, and say what has to be done. Writes nothing but build/<stage>/."""
+    where = account()
+    stack = Stack(stack_name(wish.stage))
+    status = settle(stack)
+    before = {} if status in BROKEN else stack.template()
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise click.ClickException(
+            f"Stack {stack.name} could not be rolled back. Run this, then deploy again: "
+            f"aws cloudformation continue-update-rollback --stack-name {stack.name}"
+        )
+    if not status:
+        _refuse_functions_of_others(wish.stage)
+    environ = environment(wish, before, where)
+    settings = from_environment(environ)
+    live = _live_variables(wish.stage) if before else {}
+    token, variables = _with_token(live)
+    stage_variables.check(variables)
+    warnings: list[str] = []
+    options = _options(wish, before, environ, warnings)
+    click.echo(f"Packaging stage {wish.stage} …", err=True)
+    package = build(_order(environ, settings, where, options), _folder(wish.stage))
+    code_key = f"{wish.stage}/{_digest(package.zip.read_bytes())}.zip"
+    whole = template.with_variables(package.template, variables)
+    whole["Metadata"] = {
+        "hookshelf": {
+            "archive_buckets": environ["ARCHIVE_BUCKETS"],
+            "alarms_to": options.alarms_to,
+            "variables": digests(variables),
+            "code": code_key,
+        }
+    }
+    return Plan(
+        wish=wish,
+        account=where,
+        settings=settings,
+        package=package,
+        template=whole,
+        before=before,
+        status=status,
+        live=live,
+        variables=variables,
+        token=token,
+        code_key=code_key,
+        bucket_lines=tuple(_bucket_lines(wish, settings, where)),
+        warnings=tuple(warnings),
+    )
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """The plan for people."""
+    yield (
+        f"Stage {plan.wish.stage}: account {plan.account.id}, {plan.account.region}, "
+        f"stack {stack_name(plan.wish.stage)}{'' if plan.before else ' (new)'}"
+    )
+    runtime = plan.template["Resources"]["APIHandler"]["Properties"]["Runtime"]
+    yield f"Code: {plan.package.zip.stat().st_size / 1e6:.1f} MB, {runtime}, arm64"
+    for line in plan.bucket_lines or ("nothing to do",):
+        yield f"Bucket: {line}"
+    if plan.status in BROKEN:
+        yield f"Stack: delete it first, it is {plan.status} and cannot be updated"
+    changes = list(difference(plan.before, plan.template))
+    if plan.before and remembered(plan.before).get("code") != plan.code_key:
+        changes.append("~ the code of every function")
+    for line in changes or ("nothing to do",):
+        yield f"Stack: {line}"
+    yield f"Stage variables: {_about_variables(plan)}"
+    for warning in plan.warnings:
+        yield f"Note: {warning}"
+
+
+def difference(before: Json, after: Json) -> Iterator[str]:
+    """What is added, changed (and which properties) and taken away between two templates."""
+    old, new = before.get("Resources", {}), after["Resources"]
+    for name in sorted(new.keys() - old.keys()):
+        yield f"+ {name} ({new[name]['Type']})"
+    for name in sorted(new.keys() & old.keys()):
+        was, shall = old[name].get("Properties", {}), new[name].get("Properties", {})
+        if changed := sorted(
+            key for key in was.keys() | shall.keys() if was.get(key) != shall.get(key)
+        ):
+            yield f"~ {name} ({', '.join(changed)})"
+    for name in sorted(old.keys() - new.keys()):
+        yield f"- {name} ({old[name]['Type']})"
+
+
+def carry_out(plan: Plan) -> None:
+    """Do what the plan says. Raises ClickException where the stack does not come up."""
+    stack = Stack(stack_name(plan.wish.stage))
+    if plan.wish.create_bucket:
+        _harden(plan)
+    _upload(plan)
+    if plan.status in BROKEN:
+        stack.delete()
+        follow(stack, stack.last_event())
+    if plan.before and remembered(plan.before).get("variables") != digests(plan.live):
+        _tell_stack_of_variables(plan, stack)
+    failed = _make_or_update(plan, stack)
+    _keep_variables(plan)
+    if failed or stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise click.ClickException(
+            f"CloudFormation rolled stack {stack.name} back. {_why(failed, stack)}. "
+            "Mend that, and run the same command again"
+        )
+
+
+def _make_or_update(plan: Plan, stack: Stack) -> list[Event]:
+    since = stack.last_event()
+    body = _body(plan, plan.template)
+    if not plan.before:
+        stack.create(body, plan.parameters)
+    elif not stack.update(body, plan.parameters):
+        click.echo("  nothing to update in the stack", err=True)
+        return []
+    return follow(stack, since)
+
+
+def _why(failed: Sequence[Event], stack: Stack) -> str:
+    return f"{failed[0].resource}: {failed[0].reason}" if failed else stack.status()
+
+
+def _tell_stack_of_variables(plan: Plan, stack: Stack) -> None:
+    """Let the stack know the stage variables as they are, before it changes anything else.
+
+    `hookshelf token` changes them behind its back. If the update that follows failed, the stack
+    would roll back to those it knows, and put a revoked token back.
+    """
+    click.echo("  telling the stack of the tokens that changed since the last deploy", err=True)
+    since = stack.last_event()
+    known = template.with_variables(plan.before, plan.live)
+    known["Metadata"] = {
+        "hookshelf": remembered(plan.before) | {"variables": digests(plan.live)},
+    }
+    named = template.parameters(plan.live)
+    values = {named[name]: value for name, value in plan.live.items()}
+    kept = {name: None for name in known["Parameters"] if name not in values}
+    if stack.update(_body(plan, known), {**kept, **values}):
+        follow(stack, since)
+
+
+def _keep_variables(plan: Plan) -> None:
+    """Whatever CloudFormation did to the stage's variables, they are as planned."""
+    try:
+        deployment = find(plan.wish.stage)
+    except NotDeployed:
+        return  # a first deploy that was rolled back
+    live = stage_variables.read(deployment)
+    if missing := {name: value for name, value in plan.variables.items() if name not in live}:
+        stage_variables.write(deployment, missing)
+
+
+def digests(variables: Mapping[str, str]) -> dict[str, str]:
+    """What a template may say of its stage variables: enough to see that one has changed."""
+    return {name: _digest(value.encode()) for name, value in sorted(variables.items())}
+
+
+def _live_variables(stage: str) -> dict[str, str]:
+    try:
+        return stage_variables.read(find(stage))
+    except NotDeployed:
+        return {}
+
+
+def _with_token(live: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The variables there shall be: those there are, and a first token where there is none.
+
+    A door that was closed on purpose has a variable without a usable token; it stays closed.
+    """
+    if stage_variables.token_variables(live):
+        return "", dict(live)
+    token, member = stage_variables.new_token()
+    return token, {**live, variable_name(None): member}
+
+
+def _options(
+    wish: Wish, before: Json, environ: Mapping[str, str], warnings: list[str]
+) -> template.Options:
+    access_logs = bool(boto3.client("apigateway").get_account().get("cloudwatchRoleArn"))
+    if not access_logs:
+        warnings.append(
+            "no access log: this account has given API Gateway no role to write logs with; "
+            "see docs/deploying.md"
+        )
+    reserved = RESERVED if _may_reserve(wish.stage) else 0
+    if not reserved:
+        warnings.append("no concurrency is reserved: the account's limit leaves no room for it")
+    if wish.alarms_to is None:
+        alarms_to = remembered(before).get("alarms_to", "")
+    else:
+        alarms_to = wish.alarms_to
+    if not alarms_to:
+        warnings.append("the alarms tell nobody: give --alarms-to with an address")
+    return template.Options(
+        stage=wish.stage,
+        usual_gaps=usual_gaps(environ),
+        alarms_to=alarms_to,
+        access_logs=access_logs,
+        reserved=reserved,
+    )
+
+
+def _may_reserve(stage: str) -> bool:
+    """Whether the account has room; where one may not ask, it has none."""
+    client = boto3.client("lambda")
+    try:
+        limit = client.get_account_settings()["AccountLimit"]
+        ours = client.get_function_concurrency(FunctionName=function_name(stage, "api_handler"))
+    except client.exceptions.ResourceNotFoundException:
+        ours = {}  # a first deploy
+    except ClientError:
+        return False
+    free: int = limit["UnreservedConcurrentExecutions"] + ours.get(
+        "ReservedConcurrentExecutions", 0
+    )
+    return free - RESERVED >= UNRESERVED
+
+
+def _order(
+    environ: Mapping[str, str], settings: Settings, account: Account, options: template.Options
+) -> Order:
+    keys = {bucket.kms_key(name) for name in _ours(settings, account)}
+    return order(environ, options, kms_keys=sorted(filter(None, keys)), partition=account.partition)
+
+
+def _refuse_functions_of_others(stage: str) -> None:
+    """The functions have fixed names; `chalice deploy` may have made them before."""
+    client = boto3.client("lambda")
+    for handler in HANDLERS:
+        name = function_name(stage, handler)
+        try:
+            client.get_function_configuration(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException:
+            continue
+        raise click.UsageError(
+            f"Function {name} is there already, and belongs to no stack: stage {stage} was "
+            f"deployed by chalice. Run chalice delete --stage {stage} first (what is archived "
+            "stays), or deploy another stage"
+        )
+
+
+def _ours(settings: Settings, account: Account) -> dict[str, list[str]]:
+    """What is archived into, by bucket; not those that are another account's to look after."""
+    found: dict[str, list[str]] = {}
+    for place in settings.places if settings.bucket_owner == account.id else ():
+        if not place.bucket.startswith("arn:"):  # an access point: whose bucket it is, it hides
+            found.setdefault(place.bucket, []).append(place.path)
+    return found
+
+
+def _bucket_lines(wish: Wish, settings: Settings, account: Account) -> Iterator[str]:
+    """What will be done to the archive's buckets, and to the one for the code."""
+    if not _exists(account.code_bucket, account):
+        yield f"+ {account.code_bucket}, for the code"
+    for name, paths in _ours(settings, account).items():
+        steps = bucket.plan(name, paths, keep_days=wish.keep_days)
+        if steps and steps[0].operation == "create_bucket" and not wish.create_bucket:
+            raise click.UsageError(f"There is no bucket {name}. Give --create-bucket to make it")
+        for step in steps:
+            yield f"{'+' if wish.create_bucket else '--create-bucket would:'} {step.line}"
+
+
+def _harden(plan: Plan) -> None:
+    for name, paths in _ours(plan.settings, plan.account).items():
+        for line in bucket.harden(name, paths, keep_days=plan.wish.keep_days):
+            click.echo(f"  {name}: {line}", err=True)
+
+
+def _exists(name: str, account: Account) -> bool:
+    try:
+        boto3.client("s3").head_bucket(Bucket=name, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
+
+
+def _about_variables(plan: Plan) -> str:
+    names = ", ".join(sorted(plan.variables))
+    return f"a first token in {names}" if plan.token else f"kept as they are: {names}"
+
+
+def _body(plan: Plan, template: Json) -> dict[str, str]:
+    """A template as CloudFormation takes it: whole where it is short, else from S3."""
+    text = json.dumps(template, separators=(",", ":"))
+    if len(text.encode()) <= MAX_BODY:
+        return {"TemplateBody": text}
+    key = f"{plan.wish.stage}/{_digest(text.encode())}.json"
+    s3 = boto3.client("s3")
+    s3.put_object(Bucket=plan.account.code_bucket, Key=key, Body=text.encode())
+    domain = "amazonaws.com.cn" if plan.account.partition == "aws-cn" else "amazonaws.com"
+    host = f"{plan.account.code_bucket}.s3.{plan.account.region}.{domain}"
+    return {"TemplateURL": f"https://{host}/{key}"}
+
+
+def _upload(plan: Plan) -> None:
+    """Put the code where CloudFormation takes it from, once for the same bytes."""
+    s3 = boto3.client("s3")
+    if not _exists(plan.account.code_bucket, plan.account):
+        s3.create_bucket(**bucket.creation(plan.account.code_bucket, plan.account.region))
+    where = {"Bucket": plan.account.code_bucket, "ExpectedBucketOwner": plan.account.id}
+    try:
+        s3.head_object(**where, Key=plan.code_key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        click.echo(f"  uploading the code to {plan.account.code_bucket}", err=True)
+        s3.put_object(**where, Key=plan.code_key, Body=plan.package.zip.read_bytes())
+
+
+def _folder(stage: str) -> Path:
+    return PACKAGE / "build" / stage
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def archive_of(stage: str) -> str:
+    """ARCHIVE_BUCKETS of a deployed stack. Raises NotDeployed."""
+    stack = Stack(stack_name(stage))
+    if not settle(stack):
+        raise NotDeployed(stage)
+    found: str = remembered(stack.template()).get("archive_buckets", "every bucket")
+    return found
+
+
+def destroy(stage: str) -> None:
+    """Delete a stage's stack and its code; the archive is no part of either.
+
+    Raises ClickException where CloudFormation could not.
+    """
+    stack = Stack(stack_name(stage))
+    since = stack.last_event()
+    stack.delete()
+    failed = follow(stack, since)
+    if stack.status():
+        raise click.ClickException(
+            f"Stack {stack.name} could not be deleted. {_why(failed, stack)}"
+        )
+    _remove_code(stage, account())
+
+
+def _remove_code(stage: str, account: Account) -> None:
+    s3 = boto3.client("s3")
+    if not _exists(account.code_bucket, account):
+        return
+    where = {"Bucket": account.code_bucket, "ExpectedBucketOwner": account.id}
+    pages = s3.get_paginator("list_objects_v2").paginate(**where, Prefix=f"{stage}/")
+    for page in pages:
+        for one in page.get("Contents", ()):
+            s3.delete_object(**where, Key=one["Key"])
+    if not s3.list_objects_v2(**where, MaxKeys=1).get("KeyCount"):
+        s3.delete_bucket(**where)  # this was the last stage
