@@ -115,7 +115,9 @@ def namespace(stage: str) -> str:
 
 def _api(options: Options) -> Json:
     name = stack_name(options.stage)  # Chalice calls the API of every stage alike
-    logs = {"DestinationArn": arn_of("AccessLogs"), "Format": _access_log_format()}
+    # Not its `Arn`, which is that of the group's streams: it ends in `:*`.
+    group = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}"
+    logs = {"DestinationArn": {"Fn::Sub": group}, "Format": _access_log_format()}
     return {
         "Name": name,
         "EndpointConfiguration": {"Type": "REGIONAL"},

@@ -461,6 +461,18 @@ def update_log_group(original_resource: LogGroup, cloudformation_json: Json, **_
     return original_resource
 
 
+_log_group_attribute = LogGroup.get_cfn_attribute
+
+
+def log_group_attribute(self: LogGroup, attribute_name: str) -> Any:
+    """An ARN as CloudFormation gives it is that of the group's streams, which moto's is not.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-logs-loggroup.html
+    """
+    found = _log_group_attribute(self, attribute_name)
+    return f"{found}:*" if attribute_name == "Arn" else found
+
+
 def update_topic(original_resource: Topic, cloudformation_json: Json, **_: Any) -> Topic:
     """moto makes a new one, of another ARN, while alarms go on to name the old."""
     topic = original_resource
@@ -474,6 +486,7 @@ def update_topic(original_resource: Topic, cloudformation_json: Json, **_: Any) 
 Permission.physical_resource_id = "permission"  # moto has none
 Role.put_policy = put_policy
 Role.update_from_cloudformation_json = staticmethod(update_role)
+LogGroup.get_cfn_attribute = log_group_attribute  # type: ignore[method-assign]
 LogGroup.update_from_cloudformation_json = staticmethod(update_log_group)
 Topic.update_from_cloudformation_json = staticmethod(update_topic)
 

@@ -118,6 +118,25 @@ def test_one_command_goes_from_nothing_to_a_door_that_stores() -> None:
     assert re.search(r"https://\S+/api/input\?token=TOKEN&app=sendgrid", done.stdout)
 
 
+def test_it_ends_with_the_doctor_who_finds_nothing_to_mend() -> None:
+    done = run(*[argument for argument in FIRST if argument != "--no-doctor"])
+    warned = set(re.findall(r"^warning +([\w-]+)", done.stdout, re.MULTILINE))
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^\d+ checks: 0 failed, ", done.stdout, re.MULTILINE)
+    assert warned <= {"runtime"}  # where these tests run on 3.11
+
+
+def test_what_the_doctor_finds_is_the_end_of_it() -> None:
+    """A bucket that nobody hardened is archived into, and that is said."""
+    boto3.client("s3").create_bucket(Bucket="my-webhooks")
+    done = run("deploy", "--stage", "dev", "--bucket", "my-webhooks")
+
+    assert done.exit_code == 1
+    assert "failure  public-access" in done.stdout
+    assert "Mend: " in done.stdout
+
+
 def test_it_says_first_what_it_will_do() -> None:
     done = run(*FIRST)
     said = done.stdout.partition("The first token")[0]
