@@ -72,7 +72,7 @@ def build(order: Order, into: Path, python: Path | None = None) -> Package:
 
     Raises click.ClickException with what Chalice said.
     """
-    python = python or best_python()
+    python, into = python or best_python(), into.resolve()
     project, out = into / "project", into / "package"
     _render(order, project)
     _write(into / "merge.json", order.merge)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import click
 import pytest
 from click.testing import CliRunner, Result
 from conftest import reset
@@ -233,6 +234,17 @@ def test_a_failed_update_does_not_put_it_back_either(monkeypatch: pytest.MonkeyP
 
     assert [one["Variable1"] for one in given] == [live["validToken"]] * 2
     assert given[0]["CodeKey"] is None  # only the variables, all else as it was
+
+
+def test_a_token_that_is_rotated_while_a_deploy_waits_is_not_put_back() -> None:
+    run(*FIRST)
+    plan = deploying.plan(deploying.Wish("dev", alarms_to="ops@example.com"), packaging.build)
+    run("token", "rotate", "--stage", "dev")
+    live = stage_variables.read(find("dev"))
+    with pytest.raises(click.ClickException, match="changed meanwhile"):
+        deploying.carry_out(plan)
+
+    assert stage_variables.read(find("dev")) == live
 
 
 def test_every_variable_that_is_live_is_kept_even_a_plain_or_a_foreign_one() -> None:
