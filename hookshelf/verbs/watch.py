@@ -104,15 +104,19 @@ def _stop(s3: Any, functions: Any, bucket: str, configuration: Mapping[str, Any]
             continue  # the function or its permission is gone already
 
 
-def _refuse_loops(bucket: str, prefix: str, variables: Mapping[str, str]) -> None:
-    for name, other, path in (*_written(variables), *_written(os.environ)):
+def loops(bucket: str, prefix: str, variables: Mapping[str, str]) -> Iterator[str]:
+    """The places, each with its setting, of which notifications of this prefix would tell."""
+    for name, other, path in written(variables):
         if other == bucket and (path.startswith(prefix) or prefix.startswith(path)):
-            raise click.UsageError(
-                f"{bucket}/{prefix}* covers {other}/{path} ({name}). Watch another --prefix"
-            )
+            yield f"{other}/{path} ({name})"
 
 
-def _written(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _refuse_loops(bucket: str, prefix: str, variables: Mapping[str, str]) -> None:
+    for place in (*loops(bucket, prefix, variables), *loops(bucket, prefix, os.environ)):
+        raise click.UsageError(f"{bucket}/{prefix}* covers {place}. Watch another --prefix")
+
+
+def written(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Where the archive and the collector write: setting, bucket, prefix."""
     from chalicelib import snowplow  # loads requests
 
