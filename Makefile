@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAGE ?= dev
 ARCH ?= arm64
 
-.PHONY: run test test-all lint package deploy clean
+.PHONY: run test test-all lint package deploy smoke-aws clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
@@ -28,6 +28,9 @@ package: $(VENV)/run.done ## the zip and the template of every stage, in build/
 
 deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name the first time
 	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET) --create-bucket)
+
+smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
+	@$(BIN)/python -m hookshelf.smoke $(ARGS)
 
 clean: ## remove the virtual environment; the archive stays
 	rm -rf $(VENV)

@@ -6,16 +6,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 import click
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-)
 
 from chalicelib.settings import SettingError
 from chalicelib.store import NotStored, Unreadable
 from hookshelf import verbs
+from hookshelf.aws import refusals
 
 
 class Verbs(click.Group):
@@ -35,17 +30,12 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the verb; a wrong setting, or what AWS refuses, is a message, not a traceback."""
         try:
-            return super().invoke(ctx)
+            with refusals():
+                return super().invoke(ctx)
         except SettingError as error:
             raise click.UsageError(str(error)) from None
         except (NotStored, Unreadable) as error:
             raise click.ClickException(f"The archive cannot be reached: {error}") from None
-        except NoRegionError:
-            raise click.UsageError("No AWS region. Set AWS_DEFAULT_REGION, or a profile") from None
-        except NoCredentialsError:
-            raise click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in") from None
-        except (BotoCoreError, ClientError) as error:
-            raise click.ClickException(f"AWS refused: {error}") from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -49,6 +49,8 @@ class Wish:
     create_bucket: bool = False
     keep_days: int | None = None
     alarms_to: str | None = None
+    # In the place of the stage's in .chalice/config.json; its APPS_FILE is the caller's to package.
+    environment: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
 
     Raises UsageError or SettingError for what cannot be deployed.
     """
-    found = stage_environment(wish.stage)
+    is_configured = wish.environment is None
+    found = stage_environment(wish.stage) if is_configured else dict(wish.environment or {})
     if wish.buckets:
         found["ARCHIVE_BUCKETS"] = ",".join(wish.buckets)
     elif PLACEHOLDER in found.get("ARCHIVE_BUCKETS", ""):
@@ -125,18 +128,19 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
     # Somebody else may take the name of a bucket that is deleted; nothing is sent there.
     found.setdefault("ARCHIVE_BUCKET_OWNER", account.id)
     from_environment(found)
-    _check_apps(found)
+    if is_configured:
+        _check_apps_file(found)
+    check_apps({**os.environ, **found})
     return found
 
 
-def _check_apps(environ: Mapping[str, str]) -> None:
+def _check_apps_file(environ: Mapping[str, str]) -> None:
     named = environ.get("APPS_FILE", "").strip()
     path = (PACKAGE / (named or DEFAULT_FILE)).resolve()
     if not path.is_relative_to(PACKAGE / "chalicelib"):
         raise click.UsageError(
             f"APPS_FILE is {named}, which is not packaged. Put it into chalicelib/"
         )
-    check_apps({**os.environ, **environ})
 
 
 def remembered(template: Json) -> Json:
@@ -240,14 +244,25 @@ def carry_out(plan: Plan) -> None:
     if plan.status in BROKEN:
         stack.delete()
         follow(stack, stack.last_event())
-    if plan.before and remembered(plan.before).get("variables") != digests(plan.live):
-        _tell_stack_of_variables(plan, stack)
+    if plan.before:
+        _refuse_stale(plan)
+        if remembered(plan.before).get("variables") != digests(plan.live):
+            _tell_stack_of_variables(plan, stack)
     failed = _make_or_update(plan, stack)
     _keep_variables(plan)
     if failed or stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise click.ClickException(
             f"CloudFormation rolled stack {stack.name} back. {_why(failed, stack)}. "
             "Mend that, and run the same command again"
+        )
+
+
+def _refuse_stale(plan: Plan) -> None:
+    """Somebody may have rotated a token while this packaged, or waited for an answer."""
+    if _live_variables(plan.wish.stage) != plan.live:
+        raise click.ClickException(
+            "The stage variables were changed meanwhile, and would be put back. "
+            "Nothing was changed in the stack; run the same command again"
         )
 
 

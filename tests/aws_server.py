@@ -251,9 +251,12 @@ class Api(Model):
         return self.id
 
     def put(self, properties: Json) -> None:
-        body = properties["Body"]
-        self.id = self.id or self.backend.create_rest_api(body["info"]["title"], "").id
-        api = self.backend.put_rest_api(self.id, body, fail_on_warnings=False, mode="overwrite")
+        body = properties.get("Body")
+        name = body["info"]["title"] if body else properties["Name"]
+        self.id = self.id or self.backend.create_rest_api(name, "").id
+        api = self.backend.get_rest_api(self.id)
+        if body:
+            api = self.backend.put_rest_api(self.id, body, fail_on_warnings=False, mode="overwrite")
         types = properties.get("EndpointConfiguration", {}).get("Types", ["EDGE"])
         api.endpoint_configuration = {"types": types}
 

@@ -32,7 +32,8 @@ def project(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("chalicelib", "hookshelf", ".chalice", "tests/samples"):
         shutil.copytree(PROJECT / name, project / name, ignore=ignored)
-    for name in ("app.py", "pyproject.toml", "tests/conftest.py", "tests/test_sources.py"):
+    tests = ("tests/canary.py", "tests/conftest.py", "tests/test_sources.py")
+    for name in ("app.py", "pyproject.toml", *tests):
         shutil.copy(PROJECT / name, project / name)
     bin = project / ".venv" / "bin"
     bin.mkdir(parents=True)

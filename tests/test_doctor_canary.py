@@ -272,7 +272,7 @@ def test_a_door_that_is_not_there_is_a_failure_without_the_query(
 
     assert {one.level for one in findings} == {"failure"}
     assert {one.what for one in findings} == {
-        "The door cannot be reached: 127.0.0.1: ConnectionRefusedError."
+        "The door at 127.0.0.1 cannot be reached: ConnectionRefusedError."
     }
 
 

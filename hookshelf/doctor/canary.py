@@ -6,7 +6,6 @@ a new one that is in the app's own stage variable only while the canary is out.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -14,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import click
@@ -26,34 +24,14 @@ from chalicelib.keys import hour_prefix, rejected_prefix
 from hookshelf import stage_variables
 from hookshelf.doctor.facts import AGAIN, Facts, denied
 from hookshelf.doctor.findings import Finding, NotChecked, Said, check, each, failure, ok, warning
+from hookshelf.web import Answer, Request, Unreachable, send
 
 APP = "hookshelf-doctor"
 VARIABLE = tokens.variable_name(APP)
 PATIENCE = 60.0  # seconds until API Gateway knows a new token everywhere
 PAUSE = 1.0
-SECONDS = 30.0  # for one answer; API Gateway gives up after 29
 
 Json = dict[str, Any]
-
-
-class Unreachable(Exception):
-    """Nobody answered; the text names the host and the kind of error, and no query."""
-
-
-class Answer(NamedTuple):
-    """What the door said."""
-
-    status: int
-    body: bytes
-
-    @property
-    def stored(self) -> tuple[str, str]:
-        """Bucket and key; empty where there are none in it."""
-        try:
-            said = json.loads(self.body)
-            return str(said["bucket"]), str(said["key"])
-        except (ValueError, KeyError, TypeError):
-            return "", ""
 
 
 class Canary:
@@ -68,19 +46,9 @@ class Canary:
     def post(self, body: bytes, token: str | None, *, accept: bool = True) -> Answer:
         """Post to the door. Raises Unreachable."""
         query = {"app": APP} | ({} if token is None else {"token": token})
-        parts = urlsplit(self.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         headers = {"content-type": "application/json"} | ({"accept": "*/*"} if accept else {})
-        target = f"{parts.path.rstrip('/')}/input?{urlencode(query)}"
-        connection = kind(parts.hostname or "", parts.port, timeout=SECONDS)
-        try:
-            connection.request("POST", target, body, headers)  # adds no Accept of its own
-            response = connection.getresponse()
-            return Answer(response.status, response.read())
-        except (OSError, HTTPException, ValueError) as error:
-            raise Unreachable(f"{parts.hostname}: {type(error).__name__}") from None
-        finally:
-            connection.close()
+        url = f"{self.url.rstrip('/')}/input?{urlencode(query)}"
+        return send(Request("POST", url, headers, body))
 
     def refusals(self) -> Iterator[Said]:
         """Without the right token: 403, and nothing stored."""
@@ -101,7 +69,7 @@ class Canary:
         if answer.status != 200:
             yield failure(f"The right token is answered with {answer.status}, not 200.", self._logs)
             return
-        bucket, key = answer.stored
+        bucket, key = answer.said("bucket"), answer.said("key")
         if self.read(bucket, key) == body:
             yield ok(f"A delivery was stored, and read back byte for byte: {bucket}/{key}.")
         else:
@@ -148,8 +116,10 @@ class Canary:
 
     @property
     def _logs(self) -> str:
-        name = self.facts.deployment.functions.get("api_handler", "hookshelf")
-        return f"aws logs tail /aws/lambda/{name} --since 10m; {self.facts.redeploy}"
+        found = self.facts.functions.get("api_handler", {}).get("LoggingConfig", {})
+        usual = f"/aws/lambda/{self.facts.deployment.functions.get('api_handler', 'hookshelf')}"
+        group = found.get("LogGroup", usual)
+        return f"aws logs tail {group} --since 10m; {self.facts.redeploy}"
 
 
 FLIGHTS: dict[str, tuple[str, Callable[[Canary, str], Iterator[Said]]]] = {  # id: why, how
@@ -255,7 +225,10 @@ def _flown(canary: Canary, id: str, token: str) -> list[Said]:
         return list(each([token], lambda it: run(canary, it)))
     except Unreachable as error:
         return [
-            failure(f"The door cannot be reached: {error}.", "Look at the URL and the network.")
+            failure(
+                f"The door at {urlsplit(canary.url).hostname} cannot be reached: {error}.",
+                "Look at the URL and the network.",
+            )
         ]
 
 

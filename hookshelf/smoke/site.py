@@ -1,0 +1,207 @@
+"""What the checks look at: made for them, with a name and a tag, and removed again."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import boto3
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.apps import PACKAGE
+from hookshelf import bucket as hardening
+from hookshelf import deploying, packaging, web
+from hookshelf.deploying import Account, Build, Wish
+from hookshelf.deployment import find, stack_name
+from hookshelf.packaging import Order, Package
+from hookshelf.smoke.running import SIGNED_APP
+from hookshelf.smoke.world import APP, World
+from hookshelf.stack import Stack, settle
+from hookshelf.web import Answer, Request
+
+STAGE = "smoke"  # not in .chalice/config.json: nobody deploys it otherwise
+APPS_FILE = "build/smoke/apps.json"  # in the checkout, which git ignores, and in the zip
+TAG = {"Key": "hookshelf", "Value": STAGE}
+_BUCKET = re.compile(r"hookshelf-smoke-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What is outside, and takes its time."""
+
+    build: Build = packaging.build
+    send: Callable[[Request], Answer] = web.send
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+class Left(NamedTuple):
+    """What there is of a run, in this region."""
+
+    stack: str  # its name; empty where there is none
+    buckets: list[str]
+
+    def __str__(self) -> str:
+        named = [*([f"stack {self.stack}"] if self.stack else []), *self.buckets]
+        return ", ".join(named) or "nothing"
+
+
+def bucket_name() -> str:
+    """A new one, which nobody else has."""
+    return f"hookshelf-smoke-{secrets.token_hex(4)}"
+
+
+def make_bucket(name: str, account: Account) -> None:
+    """An empty bucket with our tag; `hookshelf deploy` hardens it later."""
+    s3 = boto3.client("s3")
+    where = _named(name, account)
+    s3.create_bucket(**hardening.creation(name, account.region))
+    s3.get_waiter("bucket_exists").wait(**where)
+    s3.put_bucket_tagging(**where, Tagging={"TagSet": [TAG]})
+
+
+def deploy(bucket: str, account: Account, tools: Tools) -> World:
+    """Put the stage on AWS, and wait until its door takes a delivery."""
+    _write_apps_file()
+    build = _with_apps_file(tools.build)
+    wish = Wish(STAGE, (bucket,), create_bucket=True, environment=_environment())
+    plan = deploying.plan(wish, build)
+    for line in deploying.lines(plan):
+        click.echo(line, err=True)
+    deploying.carry_out(plan)
+
+    def redeploy() -> None:
+        # Something has to differ, or nothing in the stack is updated.
+        changed = replace(wish, environment={**_environment(), "SMOKE_DEPLOY": "2"})
+        deploying.carry_out(deploying.plan(changed, build))
+
+    world = World(
+        deployment=find(STAGE),
+        account=account,
+        bucket=bucket,
+        tokens=[plan.token],
+        redeploy=redeploy,
+        send=tools.send,
+        sleep=tools.sleep,
+        clock=tools.clock,
+    )
+    if (status := world.status()) != 200:
+        raise click.ClickException(f"The new door answers {status or 'nothing'}, not 200")
+    return world
+
+
+def leftovers(account: Account) -> Left:
+    """What a run that was killed, or asked to --keep, left in this region."""
+    stack = Stack(stack_name(STAGE))
+    return Left(stack.name if stack.status() else "", list(_tagged(account)))
+
+
+def remove(buckets: list[str], account: Account) -> list[str]:
+    """Remove the stage and these buckets with all that is in them; what could not be removed."""
+    kept = []
+    click.echo(f"Removing stack {stack_name(STAGE)} …", err=True)
+    if not _done(_remove_stack):
+        kept.append(f"stack {stack_name(STAGE)}")
+    for name in buckets:
+        click.echo(f"Removing bucket {name} …", err=True)
+        if not _done(partial(_remove_bucket, name, account)):
+            kept.append(f"bucket {name}")
+    return kept
+
+
+def _environment() -> dict[str, str]:
+    return {"APPS_FILE": APPS_FILE, "ARCHIVE_CLIENT": "obstore", "DIRECT_APP": APP}
+
+
+def _write_apps_file() -> None:
+    """The signed door lets in whom an app names: whoever runs this."""
+    arn = boto3.client("sts").get_caller_identity()["Arn"]
+    path = PACKAGE / APPS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({SIGNED_APP: {"principals": [arn]}}), encoding="utf-8")
+
+
+def _with_apps_file(build: Build) -> Build:
+    """Chalice packages chalicelib/ only, and this file is no part of anybody's checkout."""
+
+    def built(order: Order, into: Path) -> Package:
+        package = build(order, into)
+        with ZipFile(package.zip, "a", ZIP_DEFLATED) as archive:
+            entry = ZipInfo(APPS_FILE)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, (PACKAGE / APPS_FILE).read_bytes(), ZIP_DEFLATED)
+        return package
+
+    return built
+
+
+def _tagged(account: Account) -> Iterator[str]:
+    """Our buckets of this region: of our name and with our tag."""
+    s3 = boto3.client("s3")
+    pages = s3.get_paginator("list_buckets").paginate(
+        Prefix="hookshelf-smoke-", BucketRegion=account.region
+    )
+    for page in pages:
+        for one in page["Buckets"]:
+            if _BUCKET.fullmatch(one["Name"]) and TAG in _tags(s3, _named(one["Name"], account)):
+                yield one["Name"]
+
+
+def _tags(s3: Any, where: dict[str, str]) -> list[dict[str, str]]:
+    try:
+        tags: list[dict[str, str]] = s3.get_bucket_tagging(**where)["TagSet"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchTagSet", "NoSuchBucket"):
+            return []
+        raise
+    return tags
+
+
+def _remove_stack() -> None:
+    """And its code. What an interrupted run began must end first: no update can be deleted."""
+    settle(Stack(stack_name(STAGE)))
+    deploying.destroy(STAGE)
+
+
+def _remove_bucket(name: str, account: Account) -> None:
+    """With every version, and every delete marker."""
+    s3, where = boto3.client("s3"), _named(name, account)
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(**where):
+            _remove_versions(s3, where, page)
+        s3.delete_bucket(**where)
+    except s3.exceptions.NoSuchBucket:
+        pass  # it was never made
+
+
+def _remove_versions(s3: Any, where: dict[str, str], page: dict[str, Any]) -> None:
+    found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+    objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+    if objects:
+        s3.delete_objects(**where, Delete={"Objects": objects, "Quiet": True})
+
+
+def _named(name: str, account: Account) -> dict[str, str]:
+    return {"Bucket": name, "ExpectedBucketOwner": account.id}
+
+
+def _done(step: Callable[[], None]) -> bool:
+    """Whether a step could be taken; if not, why is said, and the others are still taken."""
+    try:
+        step()
+    except (ClientError, BotoCoreError) as error:
+        click.echo(f"  AWS refused: {error}", err=True)
+        return False
+    except click.ClickException as error:
+        click.echo(f"  {error.message}", err=True)
+        return False
+    return True
