@@ -37,7 +37,7 @@ from hookshelf.doctor.facts import _PERMISSIONS
 from hookshelf.doctor.findings import CHECKS
 from hookshelf.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("packages")
+pytestmark = pytest.mark.xdist_group("deploying doc")
 
 PAGE = (PROJECT / "docs" / "deploying.md").read_text(encoding="utf-8")
 ACCOUNT = "123456789012"

@@ -43,7 +43,7 @@ from hookshelf.smoke.world import World
 from hookshelf.stack import Stack
 from hookshelf.web import Answer, Request, Unreachable
 
-pytestmark = pytest.mark.xdist_group("packages")
+pytestmark = pytest.mark.xdist_group("smoke")
 
 ACCOUNT = Account("123456789012", "us-east-1", "aws")
 BUCKET = "hookshelf-smoke-0a1b2c3d"
