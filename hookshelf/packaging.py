@@ -119,8 +119,8 @@ def with_chalice(python: Path) -> Path:
         click.echo(f"Installing {chalice} for Python {found.version} into {home}", err=True)
         # Beside it first: two may do this at once, or one be interrupted.
         new = home.with_name(f"{home.name}-{os.getpid()}")
-        _run([str(python), "-m", "venv", "--clear", str(new)])
-        _run([str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
+        _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
+        _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
         with contextlib.suppress(OSError):  # the other was faster
             new.rename(home)
         shutil.rmtree(new, ignore_errors=True)
@@ -141,7 +141,7 @@ def precompile(package: Path, python: Path) -> None:
         # What tracebacks will show: where the code lies in Lambda.
         strip = ["-s", str(root), "-p", "/var/task"]
         mode = ["--invalidation-mode", "unchecked-hash"]
-        _run([str(python), "-I", "-m", "compileall", "-q", *mode, *strip, *places])
+        _run("compileall", [str(python), "-I", "-m", "compileall", "-q", *mode, *strip, *places])
         with zipfile.ZipFile(package, "a", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(root.rglob("*.pyc")):
                 entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _1980)
@@ -223,11 +223,12 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 def _run_chalice(python: Path, project: Path, arguments: Iterable[str]) -> None:
     # A region must be there, and plays no part; what the shell says of Lambda or Chalice may not.
     environ = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, "NO_COLOR": "1"}
-    _run([str(python), "-c", _CHALICE, *arguments], cwd=project, env=environ)
+    command = [str(python), "-c", _CHALICE, *arguments]
+    _run("chalice package", command, cwd=project, env=environ)
 
 
-def _run(command: list[str], **options: Any) -> None:
+def _run(name: str, command: list[str], **options: Any) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise click.ClickException(f"{' '.join(command[:6])} … failed:\n{said}")
+        raise click.ClickException(f"Packaging failed. {name} says:\n{said}")

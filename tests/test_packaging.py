@@ -1,0 +1,85 @@
+"""What packaging runs with; what comes of it is in tests/test_template.py."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import findpython
+import pytest
+
+from hookshelf import packaging
+from hookshelf.packaging import Order
+
+
+@pytest.fixture(autouse=True)
+def undecided() -> None:
+    packaging.best_python.cache_clear()
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *versions: tuple[int, int]) -> None:
+    """A machine that runs 3.11, with these besides."""
+
+    def find(*version: int) -> SimpleNamespace | None:
+        name = "python" + ".".join(map(str, version))
+        return SimpleNamespace(executable=f"/opt/{name}") if version in versions else None
+
+    monkeypatch.setattr(findpython, "find", find)
+    monkeypatch.setattr(packaging.sys, "version_info", (3, 11, 7))
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        ([(3, 12), (3, 13)], "/opt/python3.13"),
+        ([(3, 12)], "/opt/python3.12"),
+        ([(3, 14), (3, 10), (3, 12)], "/opt/python3.12"),
+    ],
+)
+def test_the_newest_runtime_that_is_installed_packages(
+    monkeypatch: pytest.MonkeyPatch, versions: list[tuple[int, int]], chosen: str
+) -> None:
+    installed(monkeypatch, *versions)
+
+    assert packaging.best_python() == Path(chosen)
+
+
+def test_where_only_an_old_one_is_installed_it_packages_and_warns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(monkeypatch)
+
+    assert packaging.best_python() == Path(sys.executable)
+    assert "the functions will run on 3.11" in capsys.readouterr().err
+
+
+def test_the_interpreter_that_runs_this_is_taken_as_it_is() -> None:
+    assert packaging.with_chalice(Path(sys.executable)) == Path(sys.executable)
+
+
+def test_what_chalice_refuses_is_said(tmp_path: Path) -> None:
+    order = Order("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
+
+    with pytest.raises(click.ClickException, match="chalice package says:\n.*lambda_architecture"):
+        packaging.build(order, tmp_path, Path(sys.executable))
+
+
+def test_the_cache_of_wheels_survives_another_packaging(tmp_path: Path) -> None:
+    cache = tmp_path / "project" / ".chalice" / "deployments"
+    cache.mkdir(parents=True)
+    (cache / "kept").touch()
+    packaging._render(Order("dev"), tmp_path / "project")
+
+    assert (cache / "kept").exists()
+
+
+def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
+    order = Order("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
+    packaging._render(order, tmp_path)
+    config = json.loads((tmp_path / ".chalice" / "config.json").read_text())
+    policy = config["stages"]["dev"]["lambda_functions"]["deliver"]["iam_policy_file"]
+
+    assert config["stages"]["dev"]["environment_variables"] == {"ARCHIVE_BUCKETS": "mine"}
+    assert json.loads((tmp_path / ".chalice" / policy).read_text()) == {"Version": "ours"}
+    assert not list(tmp_path.rglob("__pycache__"))
