@@ -32,8 +32,8 @@ deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name the f
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)
 
-clean: ## remove the virtual environment; the archive stays
-	rm -rf $(VENV)
+clean: ## remove the virtual environment and what was packaged; the archive stays
+	rm -rf $(VENV) build
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hookshelf needs Python 3.11 or newer. Try: make PYTHON=python3.13 run")'
