@@ -26,8 +26,8 @@ lint: $(VENV)/test.done
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
 	@$(BIN)/python -m hookshelf.package --arch $(ARCH)
 
-deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name the first time
-	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET) --create-bucket)
+deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=--create-bucket the first time
+	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)
 
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)

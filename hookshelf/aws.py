@@ -1,4 +1,4 @@
-"""What AWS refuses, said to a person."""
+"""What every verb needs of AWS: its refusals said to a person, and where its hosts are."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def refusals() -> Iterator[None]:
         raise click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in") from None
     except (BotoCoreError, ClientError) as error:
         raise click.ClickException(f"AWS refused: {error}") from None
+
+
+def domain(partition: str) -> str:
+    """Where the hosts of a partition are, such as `aws` or `aws-cn`."""
+    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"

@@ -250,7 +250,7 @@ def _policy(where: _Bucket, found: Json) -> Iterator[Step]:
     wanted = _statements(where.arn)
     lines = {
         TLS_ONLY: "refuse what comes without TLS",
-        PUT_ONCE: "refuse every put, copies too, that could overwrite, but below "
+        PUT_ONCE: "refuse everybody's puts, copies too, that could overwrite, but below "
         + " and ".join(f"{name}/" for name in REPLACEABLE),
     }
     if changed := [one for one in wanted if one not in there]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from chalicelib.models import check_apps
 from chalicelib.settings import Settings, from_environment
 from chalicelib.tokens import variable_name
 from hookshelf import bucket, stage_variables, template
+from hookshelf.aws import domain
 from hookshelf.deployment import HANDLERS, NotDeployed, find, function_name, stack_name
 from hookshelf.package import order, usual_gaps
 from hookshelf.packaging import Order, Package
@@ -31,7 +32,9 @@ from hookshelf.policies import PLACEHOLDER
 from hookshelf.settings import stage_environment
 from hookshelf.stack import BROKEN, MAX_BODY, Event, Stack, follow, settle
 
-RESERVED = 50  # concurrent runs for the door, where the account has them to spare
+# Concurrent runs for the door, where the account has them to spare: as many as the stage lets in
+# at once, since Lambda lets the door have no more either.
+RESERVED = template.BURST
 # Lambda refuses to leave less than this unreserved. New accounts have ten in all.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED = 100
@@ -49,6 +52,7 @@ class Wish:
     create_bucket: bool = False
     keep_days: int | None = None
     alarms_to: str | None = None
+    kms_keys: tuple[str, ...] = ()  # ARNs, of secrets or of buckets that are not ours to look at
     # In the place of the stage's in .chalice/config.json; its APPS_FILE is the caller's to package.
     environment: Mapping[str, str] | None = None
 
@@ -78,9 +82,10 @@ class Plan:
     template: Json
     before: Json  # the template the stack has now; empty where there is none
     status: str  # of the stack
-    live: Mapping[str, str]  # the stage variables there are
-    variables: Mapping[str, str]  # and those there shall be
-    token: str  # new, to be shown once; empty where there are tokens already
+    live: Mapping[str, str] = field(repr=False)  # the stage variables there are
+    variables: Mapping[str, str] = field(repr=False)  # and those there shall be
+    # New, to be shown once; empty where there are tokens already.
+    token: str = field(repr=False)
     code_key: str
     bucket_lines: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -130,7 +135,7 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
     from_environment(found)
     if is_configured:
         _check_apps_file(found)
-    check_apps({**os.environ, **found})
+    check_apps(found)  # not the shell's: the functions will not have it
     return found
 
 
@@ -151,6 +156,10 @@ def remembered(template: Json) -> Json:
 
 def plan(wish: Wish, build: Build) -> Plan:
     """Look, package, and say what has to be done. Writes nothing but build/<stage>/."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", wish.stage):
+        raise click.UsageError(
+            f"Stage {wish.stage!r} cannot name a stack: use letters, digits and -, at most 40"
+        )
     where = account()
     stack = Stack(stack_name(wish.stage))
     status = settle(stack)
@@ -164,19 +173,22 @@ def plan(wish: Wish, build: Build) -> Plan:
         _refuse_functions_of_others(wish.stage)
     environ = environment(wish, before, where)
     settings = from_environment(environ)
-    live = _live_variables(wish.stage) if before else {}
+    # Where there is a stack there is a stage: if it cannot be found, its tokens are not lost.
+    live = stage_variables.read(find(wish.stage)) if before else {}
     token, variables = _with_token(live)
     stage_variables.check(variables)
     warnings: list[str] = []
     options = _options(wish, before, environ, warnings)
     click.echo(f"Packaging stage {wish.stage} …", err=True)
-    package = build(_order(environ, settings, where, options), _folder(wish.stage))
+    keys = list(wish.kms_keys) or remembered(before).get("kms_keys", [])
+    package = build(_order(environ, settings, where, options, keys), _folder(wish.stage))
     code_key = f"{wish.stage}/{_digest(package.zip.read_bytes())}.zip"
     whole = template.with_variables(package.template, variables)
     whole["Metadata"] = {
         "hookshelf": {
             "archive_buckets": environ["ARCHIVE_BUCKETS"],
             "alarms_to": options.alarms_to,
+            "kms_keys": keys,
             "variables": digests(variables),
             "code": code_key,
         }
@@ -248,33 +260,40 @@ def carry_out(plan: Plan) -> None:
         _refuse_stale(plan)
         if remembered(plan.before).get("variables") != digests(plan.live):
             _tell_stack_of_variables(plan, stack)
-    failed = _make_or_update(plan, stack)
-    _keep_variables(plan)
-    if failed or stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise click.ClickException(
-            f"CloudFormation rolled stack {stack.name} back. {_why(failed, stack)}. "
-            "Mend that, and run the same command again"
-        )
+    since = stack.last_event()
+    if _make_or_update(plan, stack):
+        _finish(plan, stack, since)
+    else:
+        click.echo("  nothing to update in the stack", err=True)
 
 
 def _refuse_stale(plan: Plan) -> None:
     """Somebody may have rotated a token while this packaged, or waited for an answer."""
-    if _live_variables(plan.wish.stage) != plan.live:
+    if stage_variables.read(find(plan.wish.stage)) != plan.live:
         raise click.ClickException(
             "The stage variables were changed meanwhile, and would be put back. "
             "Nothing was changed in the stack; run the same command again"
         )
 
 
-def _make_or_update(plan: Plan, stack: Stack) -> list[Event]:
-    since = stack.last_event()
+def _make_or_update(plan: Plan, stack: Stack) -> bool:
+    """Begin to; False where there is nothing to do."""
     body = _body(plan, plan.template)
-    if not plan.before:
-        stack.create(body, plan.parameters)
-    elif not stack.update(body, plan.parameters):
-        click.echo("  nothing to update in the stack", err=True)
-        return []
-    return follow(stack, since)
+    if plan.before:
+        return stack.update(body, plan.parameters)
+    stack.create(body, plan.parameters)
+    return True
+
+
+def _finish(plan: Plan, stack: Stack, since: str) -> None:
+    """Wait for the stack; whatever came of it, the tokens are as they were."""
+    failed = follow(stack, since)
+    _keep_variables(plan)
+    if failed or stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise click.ClickException(
+            f"CloudFormation rolled stack {stack.name} back. {_why(failed, stack)}. "
+            "Mend that, and run the same command again"
+        )
 
 
 def _why(failed: Sequence[Event], stack: Stack) -> str:
@@ -297,30 +316,28 @@ def _tell_stack_of_variables(plan: Plan, stack: Stack) -> None:
     values = {named[name]: value for name, value in plan.live.items()}
     kept = {name: None for name in known["Parameters"] if name not in values}
     if stack.update(_body(plan, known), {**kept, **values}):
-        follow(stack, since)
+        _finish(plan, stack, since)
 
 
 def _keep_variables(plan: Plan) -> None:
-    """Whatever CloudFormation did to the stage's variables, they are as planned."""
+    """Undo what CloudFormation did to the stage's variables, and nobody else.
+
+    What it dropped, and what it put back from before: a rollback writes what the stack knew.
+    """
     try:
         deployment = find(plan.wish.stage)
     except NotDeployed:
         return  # a first deploy that was rolled back
     live = stage_variables.read(deployment)
-    if missing := {name: value for name, value in plan.variables.items() if name not in live}:
-        stage_variables.write(deployment, missing)
+    known = remembered(plan.before).get("variables", {})
+    put_back = {name for name, digest in digests(live).items() if known.get(name) == digest}
+    touched = put_back | (plan.variables.keys() - live.keys())
+    stage_variables.write(deployment, {name: plan.variables.get(name) for name in touched})
 
 
 def digests(variables: Mapping[str, str]) -> dict[str, str]:
     """What a template may say of its stage variables: enough to see that one has changed."""
     return {name: _digest(value.encode()) for name, value in sorted(variables.items())}
-
-
-def _live_variables(stage: str) -> dict[str, str]:
-    try:
-        return stage_variables.read(find(stage))
-    except NotDeployed:
-        return {}
 
 
 def _with_token(live: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -378,10 +395,16 @@ def _may_reserve(stage: str) -> bool:
 
 
 def _order(
-    environ: Mapping[str, str], settings: Settings, account: Account, options: template.Options
+    environ: Mapping[str, str],
+    settings: Settings,
+    account: Account,
+    options: template.Options,
+    keys: Sequence[str],
 ) -> Order:
-    keys = {bucket.kms_key(name) for name in _ours(settings, account)}
-    return order(environ, options, kms_keys=sorted(filter(None, keys)), partition=account.partition)
+    found = {bucket.kms_key(name) for name in _ours(settings, account)} | {*keys}
+    return order(
+        environ, options, kms_keys=sorted(filter(None, found)), partition=account.partition
+    )
 
 
 def _refuse_functions_of_others(stage: str) -> None:
@@ -413,12 +436,25 @@ def _bucket_lines(wish: Wish, settings: Settings, account: Account) -> Iterator[
     """What will be done to the archive's buckets, and to the one for the code."""
     if not _exists(account.code_bucket, account):
         yield f"+ {account.code_bucket}, for the code"
-    for name, paths in _ours(settings, account).items():
-        steps = bucket.plan(name, paths, keep_days=wish.keep_days)
-        if steps and steps[0].operation == "create_bucket" and not wish.create_bucket:
-            raise click.UsageError(f"There is no bucket {name}. Give --create-bucket to make it")
-        for step in steps:
-            yield f"{'+' if wish.create_bucket else '--create-bucket would:'} {step.line}"
+    ours = _ours(settings, account)
+    for other in [place.bucket for place in settings.places if place.bucket not in ours]:
+        if wish.create_bucket:
+            raise click.UsageError(
+                f"{other} is an access point, or another account's. "
+                "Leave --create-bucket away, and see to that bucket yourself"
+            )
+        yield f"{other}: not looked at, as an access point or another account's"
+    for name, paths in ours.items():
+        yield from _lacking(name, paths, wish)
+
+
+def _lacking(name: str, paths: Sequence[str], wish: Wish) -> Iterator[str]:
+    """What one bucket lacks, and whether that will be mended."""
+    would = "+" if wish.create_bucket else "--create-bucket would"
+    steps = bucket.plan(name, paths, keep_days=wish.keep_days)
+    if steps and steps[0].operation == "create_bucket" and not wish.create_bucket:
+        raise click.UsageError(f"There is no bucket {name}. Give --create-bucket to make it")
+    yield from (f"{name}: {would} {step.line}" for step in steps)
 
 
 def _harden(plan: Plan) -> None:
@@ -448,10 +484,9 @@ def _body(plan: Plan, template: Json) -> dict[str, str]:
     if len(text.encode()) <= MAX_BODY:
         return {"TemplateBody": text}
     key = f"{plan.wish.stage}/{_digest(text.encode())}.json"
-    s3 = boto3.client("s3")
-    s3.put_object(Bucket=plan.account.code_bucket, Key=key, Body=text.encode())
-    domain = "amazonaws.com.cn" if plan.account.partition == "aws-cn" else "amazonaws.com"
-    host = f"{plan.account.code_bucket}.s3.{plan.account.region}.{domain}"
+    where = {"Bucket": plan.account.code_bucket, "ExpectedBucketOwner": plan.account.id}
+    boto3.client("s3").put_object(**where, Key=key, Body=text.encode())
+    host = f"{plan.account.code_bucket}.s3.{plan.account.region}.{domain(plan.account.partition)}"
     return {"TemplateURL": f"https://{host}/{key}"}
 
 
@@ -479,10 +514,13 @@ def _digest(content: bytes) -> str:
 
 
 def archive_of(stage: str) -> str:
-    """ARCHIVE_BUCKETS of a deployed stack. Raises NotDeployed."""
+    """ARCHIVE_BUCKETS of a deployed stack, or words for it where that is half gone already.
+
+    Raises UsageError where there is neither a stack nor its code.
+    """
     stack = Stack(stack_name(stage))
-    if not settle(stack):
-        raise NotDeployed(stage)
+    if not settle(stack) and not _has_code(stage, account()):
+        raise click.UsageError(f"Stage {stage} is not deployed in this region: nothing to destroy")
     found: str = remembered(stack.template()).get("archive_buckets", "every bucket")
     return found
 
@@ -494,13 +532,22 @@ def destroy(stage: str) -> None:
     """
     stack = Stack(stack_name(stage))
     since = stack.last_event()
-    stack.delete()
+    if stack.status():
+        stack.delete()
     failed = follow(stack, since)
     if stack.status():
         raise click.ClickException(
             f"Stack {stack.name} could not be deleted. {_why(failed, stack)}"
         )
     _remove_code(stage, account())
+
+
+def _has_code(stage: str, account: Account) -> bool:
+    if not _exists(account.code_bucket, account):
+        return False
+    where = {"Bucket": account.code_bucket, "ExpectedBucketOwner": account.id}
+    found = boto3.client("s3").list_objects_v2(**where, Prefix=f"{stage}/", MaxKeys=1)
+    return bool(found.get("KeyCount"))
 
 
 def _remove_code(stage: str, account: Account) -> None:

@@ -67,10 +67,12 @@ def _of_stack(stage: str) -> Deployment | None:
             return None
         raise
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", ())}
-    resources = cloudformation.describe_stack_resources(StackName=stack_name(stage))
+    # All pages: a stack may have hundreds of alarms.
+    pages = cloudformation.get_paginator("list_stack_resources")
     ids = {
         one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
-        for one in resources["StackResources"]
+        for page in pages.paginate(StackName=stack_name(stage))
+        for one in page["StackResourceSummaries"]
     }
     if not ids.get("RestAPI") or "EndpointURL" not in outputs:
         return None  # still being made, or being taken down

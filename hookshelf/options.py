@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from hookshelf.policies import is_key_arn
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -28,6 +30,21 @@ class Time(click.ParamType):
             return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither a duration like 14d nor a time like 2026-11-20T23:00")
+
+
+class KeyArn(click.ParamType):
+    """The ARN of one KMS key."""
+
+    name = "arn"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The ARN as it is, or fail with what is allowed."""
+        if not is_key_arn(value):
+            self.fail(
+                f"{value!r} is not the ARN of a key, arn:aws:kms:REGION:ACCOUNT:key/ID. "
+                "A policy knows no alias: aws kms describe-key --key-id alias/NAME shows the ARN"
+            )
+        return value
 
 
 _LISTING = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +53,7 @@ def order(
 
 def usual_gaps(environ: Mapping[str, str]) -> dict[str, float]:
     """The apps of APPS_FILE that say how long they are silent at most, in seconds."""
-    models = check_apps({**os.environ, **environ})
+    models = check_apps(environ)
     return {name: model.usual_gap for name, model in models.items() if model.usual_gap}
 
 

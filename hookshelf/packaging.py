@@ -29,6 +29,7 @@ import findpython
 
 from chalicelib.apps import PACKAGE
 from hookshelf.deployment import HANDLERS
+from hookshelf.policies import file_name
 
 RUNTIMES = ((3, 13), (3, 12))  # the best first
 SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")
@@ -97,7 +98,8 @@ def best_python() -> Path:
     for runtime in RUNTIMES:
         if sys.version_info[:2] == runtime:
             return Path(sys.executable)
-        if found := findpython.find(*runtime):
+        found = findpython.find(*runtime)
+        if found and _makes_environments(found.executable):
             return Path(found.executable)
     running = f"{sys.version_info[0]}.{sys.version_info[1]}"
     click.echo(
@@ -106,6 +108,14 @@ def best_python() -> Path:
         err=True,
     )
     return Path(sys.executable)
+
+
+def _makes_environments(python: Path) -> bool:
+    """Debian's Python does not, unless a package more is installed."""
+    done = subprocess.run(
+        [python, "-c", "import ensurepip, venv"], capture_output=True, check=False
+    )
+    return done.returncode == 0
 
 
 def with_chalice(python: Path) -> Path:
@@ -119,11 +129,13 @@ def with_chalice(python: Path) -> Path:
         click.echo(f"Installing {chalice} for Python {found.version} into {home}", err=True)
         # Beside it first: two may do this at once, or one be interrupted.
         new = home.with_name(f"{home.name}-{os.getpid()}")
-        _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
-        _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
-        with contextlib.suppress(OSError):  # the other was faster
-            new.rename(home)
-        shutil.rmtree(new, ignore_errors=True)
+        try:
+            _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
+            _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
+            with contextlib.suppress(OSError):  # the other was faster
+                new.rename(home)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
     return home / "bin" / "python"
 
 
@@ -190,7 +202,7 @@ def _render(order: Order, project: Path) -> None:
         **order.environment,
     }
     stage["lambda_functions"] = {
-        handler: {"iam_policy_file": f"policy-{order.stage}-{handler}.json"} for handler in HANDLERS
+        handler: {"iam_policy_file": file_name(order.stage, handler)} for handler in HANDLERS
     }
     for name in SHIPS:
         _copy(PACKAGE / name, project / name)
@@ -198,7 +210,7 @@ def _render(order: Order, project: Path) -> None:
     own.mkdir(exist_ok=True)
     _write(own / "config.json", config)
     for handler in HANDLERS:
-        name = f"policy-{order.stage}-{handler}.json"
+        name = file_name(order.stage, handler)
         if handler in order.policies:
             _write(own / name, order.policies[handler])
         else:

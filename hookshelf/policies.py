@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from chalicelib import apps
 from chalicelib.models import AppModel
 from chalicelib.settings import Place, Settings, from_environment
+from hookshelf.aws import domain
 from hookshelf.deployment import function_name
 
 PLACEHOLDER = "CHANGE-ME"  # what ARCHIVE_BUCKETS says in a fresh clone
@@ -168,8 +169,7 @@ def _allow(sid: str, action: str | list[str], resources: Iterable[Resource]) -> 
 
 def _via(services: Iterable[str], partition: str) -> Json:
     """https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service"""
-    domain = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
-    hosts = [f"{service}.*.{domain}" for service in services]
+    hosts = [f"{service}.*.{domain(partition)}" for service in services]
     return {"Condition": {"StringLike": {"kms:ViaService": hosts}}}
 
 

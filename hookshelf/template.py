@@ -243,9 +243,13 @@ def alarms(options: Options) -> Json:
 def _topic(alarms_to: str) -> tuple[Any, Json]:
     if alarms_to.startswith("arn:"):
         return alarms_to, {}
-    subscription = {"Protocol": "email", "Endpoint": alarms_to}
-    topic = {"Type": "AWS::SNS::Topic", "Properties": {"Subscription": [subscription]}}
-    return {"Ref": "AlarmTopic"}, {"AlarmTopic": topic}
+    # Of its own: one inside the topic would outlive it, and an address that was replaced.
+    topic = {"Ref": "AlarmTopic"}
+    subscription = {"TopicArn": topic, "Protocol": "email", "Endpoint": alarms_to}
+    return topic, {
+        "AlarmTopic": {"Type": "AWS::SNS::Topic"},
+        "AlarmMail": {"Type": "AWS::SNS::Subscription", "Properties": subscription},
+    }
 
 
 def _quiet(app: str) -> str:

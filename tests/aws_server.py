@@ -433,7 +433,28 @@ def query(metric: Json) -> MetricDataQuery:
     )
 
 
-for model in (Api, Deployment, Stage, Function, Alarm):
+class Subscription(Model):
+    """moto has none."""
+
+    type = "AWS::SNS::Subscription"
+    arn = ""
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.arn
+
+    def put(self, properties: Json) -> None:
+        backend = sns_backends[self.account][self.region]
+        if self.arn:  # AWS replaces it
+            backend.unsubscribe(self.arn)
+        to = properties["TopicArn"], properties["Endpoint"], properties["Protocol"]
+        self.arn = backend.subscribe(*to).arn
+
+    def delete(self, account: str, region: str) -> None:
+        sns_backends[account][region].unsubscribe(self.arn)
+
+
+for model in (Api, Deployment, Stage, Function, Alarm, Subscription):
     parsing.get_model_map()[model.type] = model
     parsing.get_model_list().insert(0, model)
 
@@ -476,14 +497,9 @@ def log_group_attribute(self: LogGroup, attribute_name: str) -> Any:
     return f"{found}:*" if attribute_name == "Arn" else found
 
 
-def update_topic(original_resource: Topic, cloudformation_json: Json, **_: Any) -> Topic:
+def update_topic(original_resource: Topic, **_: Any) -> Topic:
     """moto makes a new one, of another ARN, while alarms go on to name the old."""
-    topic = original_resource
-    backend = sns_backends[topic.account_id][topic.arn.split(":")[3]]
-    backend.delete_topic_subscriptions(topic)
-    for one in cloudformation_json["Properties"].get("Subscription", []):
-        backend.subscribe(topic.arn, one["Endpoint"], one["Protocol"])
-    return topic
+    return original_resource
 
 
 Permission.physical_resource_id = "permission"  # moto has none

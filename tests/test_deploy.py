@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from conftest import aws_environ, reset
 
 from app import app
+from chalicelib.settings import SettingError
 from hookshelf import bucket, deploying, packaging, stage_variables
 from hookshelf.__main__ import main
 from hookshelf.deployment import find
@@ -147,7 +148,7 @@ def test_it_says_first_what_it_will_do() -> None:
     said = done.stdout.partition("The first token")[0]
 
     assert "account 123456789012, us-east-1, stack hookshelf-dev (new)" in said
-    assert "+ make the bucket my-webhooks" in said
+    assert "my-webhooks: + make the bucket my-webhooks" in said
     assert "+ RestAPI (AWS::ApiGateway::RestApi)" in said
     assert "Stage variables: a first token in validToken" in said
 
@@ -251,6 +252,90 @@ def test_a_token_that_is_rotated_while_a_deploy_waits_is_not_put_back() -> None:
     assert stage_variables.read(find("dev")) == live
 
 
+def rolled_back(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Let the n-th update of a stack fail, after which it is as the stack knew it before."""
+    real, begun = Stack.update, []
+
+    def update(self: Stack, given: Any, parameters: Any) -> bool:
+        before = self.template()
+        is_begun = real(self, given, parameters)
+        begun.append(given)
+        if len(begun) == n:
+            known = {
+                name: old[name]
+                for name in before["Resources"]["RestAPIapiStage"]["Properties"]["Variables"]
+            }
+            stage_variables.write(find("dev"), known)
+            monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_ROLLBACK_COMPLETE")
+        return is_begun
+
+    old = stage_variables.read(find("dev"))
+    monkeypatch.setattr(Stack, "update", update)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_whichever_update_is_rolled_back_a_revoked_token_stays_revoked(
+    monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    run(*FIRST)
+    rolled_back(monkeypatch, n)
+    run("token", "rotate", "--stage", "dev")
+    run("token", "revoke", "--old", "--stage", "dev")
+    live = stage_variables.read(find("dev"))
+    done = run(*DEPLOY, "--alarms-to", "ops@example.com")
+
+    assert done.exit_code == 1
+    assert "rolled stack hookshelf-dev back" in done.output
+    assert stage_variables.read(find("dev")) == live
+
+
+def test_where_an_update_was_rolled_back_and_nothing_is_left_to_do_all_is_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(*FIRST)
+    monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_ROLLBACK_COMPLETE")
+    monkeypatch.setattr(Stack, "update", lambda self, template, parameters: False)
+    done = run(*DEPLOY)
+
+    assert done.exit_code == 0, done.output
+
+
+def test_tokens_are_found_among_hundreds_of_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaps = {f"app-{n}": 3600.0 for n in range(120)}
+    monkeypatch.setattr(deploying, "usual_gaps", lambda environ: gaps)
+    first = token_of(run(*FIRST))
+    again = run(*DEPLOY)
+
+    assert "token, shown" not in again.stdout
+    assert deliver(first) == 200
+
+
+def test_a_secret_that_only_the_desk_has_is_not_one_of_the_functions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    apps = {"repo": {"source": "github", "secrets": ["env:GH_SECRET"]}}
+    (tmp_path / "apps.json").write_text(json.dumps(apps))
+    monkeypatch.setenv("GH_SECRET", "only-here")
+    wish = deploying.Wish(
+        "dev", ("my-webhooks",), environment={"APPS_FILE": str(tmp_path / "apps.json")}
+    )
+
+    with pytest.raises(SettingError, match="env:"):
+        deploying.plan(wish, packaging.build)
+
+
+def test_a_key_for_secrets_is_given_once_and_remembered() -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    run(*FIRST, "--kms-key", key)
+    run(*DEPLOY, "--alarms-to", "ops@example.com")
+    role = function()["Role"].rpartition("/")[2]
+    iam = boto3.client("iam")
+    [name] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+
+    assert key in json.dumps(document)
+
+
 def test_every_variable_that_is_live_is_kept_even_a_plain_or_a_foreign_one() -> None:
     run(*FIRST)
     there = {"validToken": "plain-but-long-enough-to-be-used,other", "colour": "blue"}
@@ -292,7 +377,7 @@ def test_options_are_remembered_by_the_stack_itself() -> None:
     before = state()
     done = run(*DEPLOY)
 
-    assert "AlarmTopic" in before["template"]["Resources"]
+    assert "AlarmMail" in before["template"]["Resources"]
     assert "Stack: nothing to do" in done.stdout
     assert state() == before
 
@@ -339,6 +424,14 @@ def test_an_access_point_is_archived_into_and_its_bucket_left_alone() -> None:
     assert function()["Environment"]["Variables"]["ARCHIVE_BUCKETS"] == f"{arn}/team"
 
 
+@pytest.mark.parametrize("place", ["arn:aws:s3:us-east-1:123456789012:accesspoint/webhooks"])
+def test_what_is_not_ours_is_not_hardened_and_that_is_said(place: str) -> None:
+    done = run(*DEPLOY, "--bucket", place, "--create-bucket")
+
+    assert done.exit_code == 2
+    assert "see to that bucket yourself" in done.output
+
+
 class Lambda:
     """An account's limits, as Lambda tells them."""
 
@@ -360,7 +453,7 @@ class Lambda:
 
 @pytest.mark.parametrize(
     ("unreserved", "ours", "reserved"),
-    [(10, None, False), (149, None, False), (150, None, True), (1000, 50, True), (100, 50, True)],
+    [(10, None, False), (199, None, False), (200, None, True), (900, 100, True), (100, 100, True)],
 )
 def test_concurrency_is_reserved_only_where_a_hundred_stay_free(
     monkeypatch: pytest.MonkeyPatch, unreserved: int, ours: int | None, reserved: bool
@@ -441,6 +534,15 @@ def test_what_was_destroyed_can_be_deployed_again_over_the_same_archive() -> Non
 
     assert done.exit_code == 0, done.output
     assert deliver(token_of(done)) == 200
+
+
+def test_destroy_goes_on_where_it_was_interrupted() -> None:
+    run(*FIRST)
+    Stack("hookshelf-dev").delete()  # and nobody waited
+    done = run("destroy", "--stage", "dev", "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert CODE not in [one["Name"] for one in boto3.client("s3").list_buckets()["Buckets"]]
 
 
 def test_destroying_what_is_not_there_is_misuse() -> None:

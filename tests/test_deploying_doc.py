@@ -83,7 +83,8 @@ CALLS = {
         "logs:DescribeLogGroups",
         "logs:PutRetentionPolicy",
     ],
-    "AWS::SNS::Topic": ["sns:CreateTopic", "sns:DeleteTopic", "sns:Subscribe", "sns:Unsubscribe"],
+    "AWS::SNS::Subscription": ["sns:Subscribe", "sns:Unsubscribe"],
+    "AWS::SNS::Topic": ["sns:CreateTopic", "sns:DeleteTopic"],
     "AWS::SQS::Queue": ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes"],
 }
 Json = dict[str, Any]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,37 +19,47 @@ def undecided() -> None:
     packaging.best_python.cache_clear()
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, *versions: tuple[int, int]) -> None:
-    """A machine that runs 3.11, with these besides."""
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """A machine that runs 3.11, with others besides; what ends in `-` makes no environments."""
 
-    def find(*version: int) -> SimpleNamespace | None:
-        name = "python" + ".".join(map(str, version))
-        return SimpleNamespace(executable=f"/opt/{name}") if version in versions else None
+    def install(*versions: str) -> None:
+        for name in versions:
+            python = tmp_path / f"python{name.removesuffix('-')}"
+            python.write_text(f"#!/bin/sh\nexit {int(name.endswith('-'))}\n")
+            python.chmod(0o755)
 
-    monkeypatch.setattr(findpython, "find", find)
-    monkeypatch.setattr(packaging.sys, "version_info", (3, 11, 7))
+        def find(*version: int) -> SimpleNamespace | None:
+            python = tmp_path / ("python" + ".".join(map(str, version)))
+            return SimpleNamespace(executable=python) if python.exists() else None
+
+        monkeypatch.setattr(findpython, "find", find)
+        monkeypatch.setattr(packaging.sys, "version_info", (3, 11, 7))
+
+    return install
 
 
 @pytest.mark.parametrize(
     ("versions", "chosen"),
     [
-        ([(3, 12), (3, 13)], "/opt/python3.13"),
-        ([(3, 12)], "/opt/python3.12"),
-        ([(3, 14), (3, 10), (3, 12)], "/opt/python3.12"),
+        (["3.12", "3.13"], "python3.13"),
+        (["3.12"], "python3.12"),
+        (["3.14", "3.10", "3.12"], "python3.12"),
+        (["3.12", "3.13-"], "python3.12"),  # Debian's own, without a package more
     ],
 )
 def test_the_newest_runtime_that_is_installed_packages(
-    monkeypatch: pytest.MonkeyPatch, versions: list[tuple[int, int]], chosen: str
+    installed: Callable[..., None], versions: list[str], chosen: str
 ) -> None:
-    installed(monkeypatch, *versions)
+    installed(*versions)
 
-    assert packaging.best_python() == Path(chosen)
+    assert packaging.best_python().name == chosen
 
 
 def test_where_only_an_old_one_is_installed_it_packages_and_warns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    installed(monkeypatch)
+    installed()
 
     assert packaging.best_python() == Path(sys.executable)
     assert "the functions will run on 3.11" in capsys.readouterr().err

@@ -36,14 +36,15 @@ class World:
     deployment: Deployment
     account: Account
     bucket: str
-    tokens: list[str]  # that are valid, the newest last
+    tokens: list[str] = field(repr=False)  # that are valid, the newest last
     redeploy: Callable[[], None]  # update the stack
     client: Callable[[str], Any] = field(default_factory=lambda: cache(boto3.client))
     send: Callable[[Request], Answer] = web.send
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    sent: set[str] = field(default_factory=set)  # every token that was ever sent, wrong ones too
+    # Every token that was ever sent, wrong ones too.
+    sent: set[str] = field(default_factory=set, repr=False)
 
     def post(
         self,

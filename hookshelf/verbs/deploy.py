@@ -8,6 +8,7 @@ import click
 
 from hookshelf import deploying, doctor, packaging
 from hookshelf.deployment import find
+from hookshelf.options import KeyArn
 
 
 @click.command()
@@ -33,6 +34,15 @@ from hookshelf.deployment import find
     metavar="ADDRESS",
     help="E-mail address, or an SNS topic's ARN, that alarms are sent to.",
 )
+@click.option(
+    "--kms-key",
+    "kms_keys",
+    type=KeyArn(),
+    multiple=True,
+    metavar="ARN",
+    help="Of your own, that encrypts secrets of the apps file, or a bucket of another account. "
+    "A bucket's own key is found. Several times for several; remembered.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @click.option("--no-doctor", is_flag=True, help="Do not examine it afterwards.")
@@ -43,6 +53,7 @@ def command(
     create_bucket: bool,
     keep_days: int | None,
     alarms_to: str | None,
+    kms_keys: tuple[str, ...],
     dry_run: bool,
     yes: bool,
     no_doctor: bool,
@@ -64,7 +75,7 @@ def command(
     """
     if keep_days is not None and not create_bucket:
         raise click.UsageError("--keep changes the bucket. Give --create-bucket with it")
-    wish = deploying.Wish(stage, buckets, create_bucket, keep_days, alarms_to)
+    wish = deploying.Wish(stage, buckets, create_bucket, keep_days, alarms_to, kms_keys)
     plan = deploying.plan(wish, packaging.build)
     for line in deploying.lines(plan):
         click.echo(line)

@@ -5,27 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import boto3
 import click
 
 from hookshelf import policies, settings
-
-
-class KeyArn(click.ParamType):
-    """The ARN of one KMS key."""
-
-    name = "arn"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The ARN as it is, or fail with what is allowed."""
-        if not policies.is_key_arn(value):
-            self.fail(
-                f"{value!r} is not the ARN of a key, arn:aws:kms:REGION:ACCOUNT:key/ID. "
-                "A policy knows no alias: aws kms describe-key --key-id alias/NAME shows the ARN"
-            )
-        return value
+from hookshelf.options import KeyArn
 
 
 @click.command()
