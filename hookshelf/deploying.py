@@ -103,10 +103,9 @@ class Plan:
 
 def account() -> Account:
     """Whose credentials these are, and where they lead."""
-    session = boto3.session.Session()
     identity = boto3.client("sts").get_caller_identity()
-    region = boto3.client("cloudformation").meta.region_name
-    return Account(identity["Account"], region, session.get_partition_for_region(region))
+    meta = boto3.client("cloudformation").meta
+    return Account(identity["Account"], meta.region_name, meta.partition)
 
 
 def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:

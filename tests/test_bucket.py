@@ -111,7 +111,8 @@ def test_a_bucket_is_made_from_nothing(name: str) -> None:
         "keep versions of what is deleted",
         "encrypt every object with S3's keys",
         "refuse what comes without TLS; "
-        "refuse everybody's puts, copies too, that could overwrite, but below _events/ and _events_month/",
+        "refuse everybody's puts, copies too, that could overwrite, but below _events/ and "
+        "_events_month/",
         "expire everything below _rejected/ after 30 days; remove noncurrent versions in the "
         "bucket after 30 days, unfinished uploads after 7",
     ]
