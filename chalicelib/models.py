@@ -37,19 +37,28 @@ def check_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
 
     Raises SettingError for the file; AppError, which names app and field but no value, for an app.
     """
-    return {name: _check(name, entry, environ) for name, entry in apps.entries(environ).items()}
+    models = read_apps(environ)
+    for name, entry in apps.entries(environ).items():
+        apps.read(name, entry, lambda text: secrets.resolve(text, environ))
+    return models
 
 
-def _check(name: str, entry: object, environ: Mapping[str, str]) -> AppModel:
+def read_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
+    """Every app of APPS_FILE by its shape alone; no secret is looked up, here or at AWS.
+
+    Raises as `check_apps` does.
+    """
+    return {name: _shaped(name, entry) for name, entry in apps.entries(environ).items()}
+
+
+def _shaped(name: str, entry: object) -> AppModel:
     if not is_app(name):
         raise SettingError("APPS_FILE", f"has the app {name!r}, which is no app name")
     try:
-        model = AppModel.model_validate(entry)
+        return AppModel.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise apps.AppError(name, _field(first["loc"]), first["msg"]) from None
-    apps.read(name, entry, lambda text: secrets.resolve(text, environ))
-    return model
 
 
 def _field(where: tuple[int | str, ...]) -> str:

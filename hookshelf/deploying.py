@@ -155,21 +155,10 @@ def remembered(template: Json) -> Json:
 
 def plan(wish: Wish, build: Build) -> Plan:
     """Look, package, and say what has to be done. Writes nothing but build/<stage>/."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", wish.stage):
-        raise click.UsageError(
-            f"Stage {wish.stage!r} cannot name a stack: use letters, digits and -, at most 40"
-        )
     where = account()
     stack = Stack(stack_name(wish.stage))
-    status = settle(stack)
+    status = _status(stack, wish.stage)
     before = {} if status in BROKEN else stack.template()
-    if status == "UPDATE_ROLLBACK_FAILED":
-        raise click.ClickException(
-            f"Stack {stack.name} could not be rolled back. Run this, then deploy again: "
-            f"aws cloudformation continue-update-rollback --stack-name {stack.name}"
-        )
-    if not status:
-        _refuse_functions_of_others(wish.stage)
     environ = environment(wish, before, where)
     settings = from_environment(environ)
     # Where there is a stack there is a stage: if it cannot be found, its tokens are not lost.
@@ -207,6 +196,23 @@ def plan(wish: Wish, build: Build) -> Plan:
         bucket_lines=tuple(_bucket_lines(wish, settings, where)),
         warnings=tuple(warnings),
     )
+
+
+def _status(stack: Stack, stage: str) -> str:
+    """That of a stack which can be made, updated or replaced; raises for any other."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", stage):
+        raise click.UsageError(
+            f"Stage {stage!r} cannot name a stack: use letters, digits and -, at most 40"
+        )
+    status = settle(stack)
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise click.ClickException(
+            f"Stack {stack.name} could not be rolled back. Run this, then deploy again: "
+            f"aws cloudformation continue-update-rollback --stack-name {stack.name}"
+        )
+    if not status:
+        _refuse_functions_of_others(stage)
+    return status
 
 
 def lines(plan: Plan) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from chalicelib.apps import PACKAGE
-from chalicelib.models import check_apps
+from chalicelib.models import read_apps
 from chalicelib.settings import SettingError
 from chalicelib.tokens import variable_name
 from hookshelf import template
@@ -53,7 +53,7 @@ def order(
 
 def usual_gaps(environ: Mapping[str, str]) -> dict[str, float]:
     """The apps of APPS_FILE that say how long they are silent at most, in seconds."""
-    models = check_apps(environ)
+    models = read_apps(environ)
     return {name: model.usual_gap for name, model in models.items() if model.usual_gap}
 
 

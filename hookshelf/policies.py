@@ -10,10 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from chalicelib import apps
-from chalicelib.models import AppModel
+from chalicelib.models import read_apps
 from chalicelib.settings import Place, Settings, from_environment
 from hookshelf.aws import domain
 from hookshelf.deployment import function_name
@@ -179,8 +177,7 @@ def _references(environ: Mapping[str, str], partition: str) -> dict[str, list[st
     An app that ignores signatures reads none of its keys.
     """
     found: dict[str, list[str]] = {}
-    for app, entry in apps.entries(environ).items():
-        model = _model(app, entry)
+    for app, model in read_apps(environ).items():
         texts = {"secrets": model.secrets, "public_keys": model.public_keys}
         for field, index, text in _texts(texts if model.signature != "ignore" else {}):
             kind, _, name = text.partition(":")
@@ -191,15 +188,6 @@ def _references(environ: Mapping[str, str], partition: str) -> dict[str, list[st
                     raise apps.AppError(app, where, f"the {kind}: reference is no name or ARN")
                 found.setdefault(kind, []).append(arn)
     return found
-
-
-def _model(app: str, entry: object) -> AppModel:
-    try:
-        return AppModel.model_validate(entry)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "entry"
-        raise apps.AppError(app, where, first["msg"]) from None
 
 
 def _texts(fields: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int, str]]:

@@ -471,6 +471,7 @@ def test_concurrency_is_reserved_only_where_a_hundred_stay_free(
         ([*DEPLOY, "--bucket", "my-webhooks"], "Give --create-bucket to make it"),
         ([*DEPLOY, "--bucket", "Not_A_Bucket", "--create-bucket"], "ARCHIVE_BUCKETS"),
         ([*FIRST, "--stage", "nope"], "No stage 'nope'"),
+        ([*FIRST, "--stage", "my_dev"], "cannot name a stack"),
         ([*DEPLOY, "--bucket", "b-1", "--keep", "9"], "Give --create-bucket with it"),
         ([*FIRST, "--stage", "local"], "ARCHIVE_FOLDER"),
     ],
@@ -696,6 +697,17 @@ def test_every_event_is_shown_once_and_what_failed_is_said(
 
     assert [(event.resource, event.reason) for event in failed] == [("Deliver", "why")]
     assert shown[::2] == ["UPDATE_FAILED"]
+
+
+def test_a_stack_whose_rollback_failed_is_left_alone_and_what_helps_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_ROLLBACK_FAILED")
+    done = run(*FIRST)
+
+    assert done.exit_code == 1
+    assert "aws cloudformation continue-update-rollback --stack-name hookshelf-dev" in done.output
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
 
 
 @pytest.mark.usefixtures("at_once")

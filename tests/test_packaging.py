@@ -10,7 +10,7 @@ import click
 import findpython
 import pytest
 
-from hookshelf import packaging
+from hookshelf import package, packaging, template
 from hookshelf.packaging import Order
 
 
@@ -67,6 +67,17 @@ def test_where_only_an_old_one_is_installed_it_packages_and_warns(
 
 def test_the_interpreter_that_runs_this_is_taken_as_it_is() -> None:
     assert packaging.with_chalice(Path(sys.executable)) == Path(sys.executable)
+
+
+def test_secrets_that_are_kept_in_aws_are_not_fetched_to_package(tmp_path: Path) -> None:
+    apps = {"pay": {"source": "stripe", "secrets": ["ssm:/shop/stripe"], "usual_gap": 900}}
+    file = tmp_path / "apps.json"
+    file.write_text(json.dumps(apps))
+    environ = {"ARCHIVE_BUCKETS": "mine", "APPS_FILE": str(file)}
+    order = package.order(environ, template.Options("dev"))
+
+    assert package.usual_gaps(environ) == {"pay": 900}
+    assert "parameter/shop/stripe" in json.dumps(order.policies)
 
 
 def test_what_chalice_refuses_is_said(tmp_path: Path) -> None:
