@@ -39,6 +39,7 @@ def test_that_leaks_nothing(tmp_path):
 def test_a_test_in_which_the_token_leaks_fails(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CI", "true")  # where pytest shortens no line of its summary
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]))
     pytester.makeconftest("from canary import pytest_runtest_makereport")
     pytester.makepyfile(TESTS)
@@ -53,6 +54,8 @@ def test_a_test_in_which_the_token_leaks_fails(
         "test_that_keeps_metadata": "ERROR",
         "test_that_leaks_nothing": "PASSED",
     }
+    assert TOKEN not in result.stdout.str()
+    assert "appears in x-<token>.json" in result.stdout.str()
 
 
 def verdicts(result: pytest.RunResult) -> dict[str, str]:
