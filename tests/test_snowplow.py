@@ -732,16 +732,15 @@ def test_a_refused_connection_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_collector_that_hangs_raises_within_the_timeout(collector: Collector) -> None:
     done = threading.Event()
     collector.answer = lambda handler: done.wait(30) and None
-    before, started = threads(), time.monotonic()
+    before = threads()
 
-    with pytest.raises(NotTracked, match="ReadTimeout"):
+    with pytest.raises(NotTracked, match="ReadTimeout"):  # and not that it hung up
         track(notification(PUT))
 
-    took = time.monotonic() - started
     after = threads()
     done.set()
     config = json.loads((PROJECT / ".chalice" / "config.json").read_text())
-    assert took < sum(TIMEOUT) + 1 < config["lambda_functions"]["track_s3"]["lambda_timeout"]
+    assert sum(TIMEOUT) + 1 < config["lambda_functions"]["track_s3"]["lambda_timeout"]
     assert after == before
     assert len(collector.requests) == 1
 
