@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ REPLACEABLE = ("_events", "_events_month")  # made again from the deliveries, at
 REJECTED_DAYS = 30
 NONCURRENT_DAYS = 30
 UNFINISHED_DAYS = 7  # of a multipart upload; hookshelf makes none
+ATTEMPTS, SECONDS = 12, 10  # of a call that S3 is too busy for, and between two
 
 Json = dict[str, Any]
 
@@ -84,10 +86,10 @@ def harden(bucket: str, paths: Sequence[str], *, keep_days: int | None = None) -
     """Take the steps of `plan`, and say each that is done. Use up the iterator to take them all."""
     where = _connect(bucket)
     for step in _plan(where, paths, keep_days):
-        getattr(where.s3, step.operation)(**step.arguments)
         if step.operation == "create_bucket":
-            # S3 may take seconds to know it everywhere.
-            where.s3.get_waiter("bucket_exists").wait(**where.named)
+            make(bucket, where.region, where.owner)
+        else:
+            _patiently(getattr(where.s3, step.operation), step.arguments)
         yield step.line
 
 
@@ -108,12 +110,36 @@ def kms_key(bucket: str) -> str | None:
     return arn
 
 
-def creation(bucket: str, region: str) -> Json:
-    """What create_bucket is given to make a bucket in a region."""
+def make(bucket: str, region: str, owner: str) -> None:
+    """Make a bucket of our account, and wait until S3 knows it, which may take seconds."""
+    s3 = boto3.client("s3")
+    _patiently(s3.create_bucket, _creation(bucket, region))
+    s3.get_waiter("bucket_exists").wait(Bucket=bucket, ExpectedBucketOwner=owner)
+
+
+def _creation(bucket: str, region: str) -> Json:
     arguments: Json = {"Bucket": bucket}
     if region != "us-east-1":  # where no constraint is the only way to say it
         arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
     return arguments
+
+
+def _patiently(call: Callable[..., object], arguments: Mapping[str, Any]) -> None:
+    """Call again while S3 is busy with the call before.
+
+    The name of a bucket that was just deleted is taken for a while, too.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+    """
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            call(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "OperationAborted" or not left:
+                raise
+            click.echo("  S3 is still busy with this bucket; waiting for it", err=True)
+            time.sleep(SECONDS)
+        else:
+            return
 
 
 @dataclass(frozen=True)
@@ -201,7 +227,7 @@ def _get(where: _Bucket, operation: str) -> Json:
 
 def _create(where: _Bucket) -> Step:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html"""
-    arguments = creation(where.name, where.region)
+    arguments = _creation(where.name, where.region)
     return Step(f"make the bucket {where.name} in {where.region}", "create_bucket", arguments)
 
 

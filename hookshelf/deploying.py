@@ -259,8 +259,9 @@ def carry_out(plan: Plan) -> None:
         _harden(plan)
     _upload(plan)
     if plan.status in BROKEN:
+        since = stack.last_event()
         stack.delete()
-        follow(stack, stack.last_event())
+        follow(stack, since)
     if plan.before:
         _refuse_stale(plan)
         if remembered(plan.before).get("variables") != digests(plan.live):
@@ -294,11 +295,13 @@ def _finish(plan: Plan, stack: Stack, since: str) -> None:
     """Wait for the stack; whatever came of it, the tokens are as they were."""
     failed = follow(stack, since)
     _keep_variables(plan)
-    if failed or stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+    if stack.status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise click.ClickException(
             f"CloudFormation rolled stack {stack.name} back. {_why(failed, stack)}. "
             "Mend that, and run the same command again"
         )
+    for event in failed:  # something old, after all that is new was in its place
+        click.echo(f"Left over: {event.resource}, {event.reason}. Delete it yourself", err=True)
 
 
 def _why(failed: Sequence[Event], stack: Stack) -> str:
@@ -448,7 +451,10 @@ def _bucket_lines(wish: Wish, settings: Settings, account: Account) -> Iterator[
                 f"{other} is an access point, or another account's. "
                 "Leave --create-bucket away, and see to that bucket yourself"
             )
-        yield f"{other}: not looked at, as an access point or another account's"
+        yield (
+            f"{other}: not looked at, as an access point or another account's; its bucket's policy "
+            "has to let the functions put"
+        )
     for name, paths in ours.items():
         yield from _lacking(name, paths, wish)
 
@@ -499,7 +505,7 @@ def _upload(plan: Plan) -> None:
     """Put the code where CloudFormation takes it from, once for the same bytes."""
     s3 = boto3.client("s3")
     if not _exists(plan.account.code_bucket, plan.account):
-        s3.create_bucket(**bucket.creation(plan.account.code_bucket, plan.account.region))
+        bucket.make(plan.account.code_bucket, plan.account.region, plan.account.id)
     where = {"Bucket": plan.account.code_bucket, "ExpectedBucketOwner": plan.account.id}
     try:
         s3.head_object(**where, Key=plan.code_key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import boto3
@@ -12,6 +13,7 @@ import click
 from botocore.exceptions import ClientError
 
 SECONDS = 3  # between two looks
+PATIENCE = 10  # looks at a stack at rest, until it says that it has done what was asked
 # Nothing can be updated from here; the stack has to be deleted and made anew.
 BROKEN = (
     "CREATE_FAILED",
@@ -63,7 +65,7 @@ class Stack:
         if not self.status():
             return {}
         body = self._client.get_template(StackName=self.name, TemplateStage="Original")
-        found = body["TemplateBody"]  # botocore reads JSON itself
+        found = body.get("TemplateBody") or {}  # botocore reads JSON itself; none while in review
         template: Json = found if isinstance(found, dict) else json.loads(found)
         return json.loads(json.dumps(template))
 
@@ -100,19 +102,25 @@ class Stack:
         return next((event.id for event in self._events()), "")
 
     def wait(self, since: str = "") -> Iterator[Event]:
-        """The events after `since` as they come, until the stack is at rest."""
-        while True:
-            status = self.status()
-            events = []
-            for event in self._events():
-                if event.id == since:
-                    break
-                events.append(event)
-            since = events[0].id if events else since
-            yield from reversed(events)
-            if not _is_at_work(status):
+        """The events after `since` as they come, until what was asked for after it has ended.
+
+        That is when the stack is gone, or one of its events says so: just after a call its status
+        may still be that of before. https://github.com/dcos/dcos-launch/pull/113
+        """
+        own, rested = "", 0
+        while status := self.status():
+            events = self._after(since)
+            yield from events
+            since = events[-1].id if events else since
+            own = next((one.status for one in reversed(events) if one.resource == self.name), own)
+            rested = 0 if _is_at_work(status) or _is_at_work(own) else rested + 1
+            if rested and (own or rested == PATIENCE):
                 return
             time.sleep(SECONDS)
+
+    def _after(self, since: str) -> Sequence[Event]:
+        """Oldest first."""
+        return [*takewhile(lambda event: event.id != since, self._events())][::-1]
 
     def _events(self) -> Iterator[Event]:
         """Newest first."""

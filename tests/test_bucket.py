@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, NoRegionError
 from conftest import CREDENTIALS
 
 from chalicelib.keys import DeliveryKey, RejectedKey
-from hookshelf.bucket import PUT_ONCE, TLS_ONLY, Step, Unusable, harden, kms_key, plan
+from hookshelf.bucket import ATTEMPTS, PUT_ONCE, TLS_ONLY, Step, Unusable, harden, kms_key, plan
 
 ACCOUNT = "123456789012"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -481,6 +481,30 @@ def test_in_china_the_policy_names_chinas_partition(
     assert "arn:aws:" not in step.arguments["Policy"]
 
 
+@pytest.mark.parametrize("operation", ["CreateBucket", "PutBucketPolicy"])
+def test_a_bucket_that_s3_is_busy_with_is_waited_for(
+    session: boto3.Session, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
+) -> None:
+    """As is the name of one that was deleted a minute ago."""
+    with busy(session, monkeypatch, operation, times=3) as asked:
+        list(harden(name, [""]))
+
+    assert len(asked) == 4
+    assert plan(name, [""]) == []
+
+
+def test_a_bucket_that_stays_busy_is_an_error(
+    session: boto3.Session, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with (
+        busy(session, monkeypatch, "CreateBucket", times=100) as asked,
+        pytest.raises(ClientError, match="OperationAborted"),
+    ):
+        list(harden(name, [""]))
+
+    assert len(asked) == ATTEMPTS
+
+
 @pytest.mark.parametrize("written", ["KeyId", "Arn", "alias"])
 def test_a_key_of_your_own_stays_and_is_told(bucket: str, written: str) -> None:
     kms = boto3.client("kms")
@@ -592,6 +616,22 @@ def interruption(session: boto3.Session, call: int) -> Iterator[None]:
 
 
 @contextmanager
+def busy(
+    session: boto3.Session, monkeypatch: pytest.MonkeyPatch, operation: str, times: int
+) -> Iterator[list[object]]:
+    """S3 refuses an operation as it does while it works on the bucket; each time it was asked."""
+    monkeypatch.setattr("hookshelf.bucket.SECONDS", 0)
+    asked: list[object] = []
+
+    def refuse(**_: Any) -> object:
+        asked.append(None)
+        return answer(409, {}, "OperationAborted")() if len(asked) <= times else None
+
+    with listening(session, f"before-call.s3.{operation}", refuse):
+        yield asked
+
+
+@contextmanager
 def as_another_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     role = boto3.client("sts").assume_role(
         RoleArn="arn:aws:iam::111111111111:role/other", RoleSessionName="other"
@@ -605,10 +645,10 @@ def as_another_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     boto3.DEFAULT_SESSION = shell()
 
 
-def answer(status: int, headers: dict[str, str]) -> Callable[..., object]:
-    """An answer of S3 to HEAD of a bucket; AWS's redirects cannot be had from moto."""
+def answer(status: int, headers: dict[str, str], code: str = "") -> Callable[..., object]:
+    """One of S3 that cannot be had from moto; to HEAD, the status is all the code there is."""
     parsed = {
-        "Error": {"Code": str(status), "Message": ""},
+        "Error": {"Code": code or str(status), "Message": ""},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
     }
     return lambda **_: (AWSResponse("http://127.0.0.1/", status, headers, None), parsed)

@@ -19,7 +19,7 @@ from chalicelib.settings import SettingError
 from hookshelf import bucket, deploying, packaging, stage_variables
 from hookshelf.__main__ import main
 from hookshelf.deployment import find
-from hookshelf.stack import Stack, follow, settle
+from hookshelf.stack import PATIENCE, Event, Stack, follow, settle
 
 DEPLOY = ["deploy", "--stage", "dev", "--no-doctor"]
 FIRST = [*DEPLOY, "--bucket", "my-webhooks", "--create-bucket"]
@@ -652,23 +652,32 @@ def test_a_token_that_was_shown_holds_though_the_deploy_was_killed() -> None:
 
 
 class SlowCloudFormation:
-    """A stack that takes its time: each look at it is one step further."""
+    """A stack that takes its time: each look at it is one step further.
 
-    def __init__(self, *statuses: str) -> None:
-        self.statuses = list(statuses)
+    A step is the stack's next status, or a resource and its status, or nothing new.
+    """
+
+    def __init__(self, status: str, *steps: str) -> None:
+        self.status = status
+        self.steps = list(steps)
         self.events: list[dict[str, str]] = []
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:
-        status = self.statuses[0] if len(self.statuses) == 1 else self.statuses.pop(0)
-        event = {"EventId": f"e{len(self.events)}", "LogicalResourceId": "Deliver"}
-        self.events.insert(0, event | {"ResourceStatus": status, "ResourceStatusReason": "why"})
-        return {"Stacks": [{"StackStatus": status}]}
+        if step := self.steps.pop(0) if self.steps else "":
+            *resource, status = step.split()
+            self.status = self.status if resource else status
+            event = {"EventId": step, "LogicalResourceId": "".join(resource) or StackName}
+            self.events.insert(0, event | {"ResourceStatus": status, "ResourceStatusReason": "why"})
+        return {"Stacks": [{"StackStatus": self.status}]}
 
     def get_paginator(self, name: str) -> "SlowCloudFormation":
         return self
 
     def paginate(self, StackName: str) -> list[dict[str, Any]]:
         return [{"StackEvents": list(self.events)}]
+
+    def get_template(self, **which: str) -> dict[str, Any]:
+        return {}  # as of a stack that only waits for a change set
 
 
 @pytest.fixture
@@ -678,7 +687,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_what_is_under_way_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
-    slow = SlowCloudFormation("CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE")
+    slow = SlowCloudFormation("CREATE_IN_PROGRESS", "Deliver CREATE_COMPLETE", "CREATE_COMPLETE")
 
     assert settle(Stack("hookshelf-dev", slow)) == "CREATE_COMPLETE"
     assert "still at work" in capsys.readouterr().err
@@ -688,15 +697,50 @@ def test_what_is_under_way_is_waited_for(capsys: pytest.CaptureFixture[str]) -> 
 def test_every_event_is_shown_once_and_what_failed_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    slow = SlowCloudFormation("UPDATE_IN_PROGRESS", "UPDATE_FAILED", "UPDATE_ROLLBACK_IN_PROGRESS")
-    slow.statuses.append("UPDATE_ROLLBACK_COMPLETE")
-    slow.describe_stacks("hookshelf-dev")
-    stack = Stack("hookshelf-dev", slow)
-    failed = follow(stack, stack.last_event())
+    slow = SlowCloudFormation("UPDATE_IN_PROGRESS", "Deliver UPDATE_FAILED", "")
+    slow.steps += ["UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"]
+    failed = follow(Stack("hookshelf-dev", slow), "")
     shown = capsys.readouterr().err.split()
 
     assert [(event.resource, event.reason) for event in failed] == [("Deliver", "why")]
-    assert shown[::2] == ["UPDATE_FAILED"]
+    assert shown[::2] == [
+        "UPDATE_FAILED",
+        "UPDATE_ROLLBACK_IN_PROGRESS",
+        "UPDATE_ROLLBACK_COMPLETE",
+    ]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_status_that_is_still_the_old_one_ends_no_wait() -> None:
+    slow = SlowCloudFormation("UPDATE_COMPLETE", "", "", "UPDATE_IN_PROGRESS", "UPDATE_FAILED")
+    follow(Stack("hookshelf-dev", slow), "")
+
+    assert slow.status == "UPDATE_FAILED"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_stack_at_rest_that_never_says_so_is_not_waited_for_in_vain() -> None:
+    slow = SlowCloudFormation("UPDATE_COMPLETE", *[""] * 100)
+    follow(Stack("hookshelf-dev", slow), "")
+
+    assert len(slow.steps) == 100 - PATIENCE
+
+
+def test_a_deploy_is_done_though_something_old_could_not_be_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(*FIRST)
+    real = Stack.wait
+
+    def wait(self: Stack, since: str = "") -> Iterator[Event]:
+        yield from real(self, since)
+        yield Event("late", "OldQueue", "DELETE_FAILED", "it is in use")
+
+    monkeypatch.setattr(Stack, "wait", wait)
+    done = run(*DEPLOY, "--alarms-to", "ops@example.com")
+
+    assert done.exit_code == 0, done.output
+    assert "Left over: OldQueue, it is in use" in done.output
 
 
 def test_a_stack_whose_rollback_failed_is_left_alone_and_what_helps_is_said(
@@ -715,6 +759,7 @@ def test_a_stack_that_only_waits_for_a_change_set_is_not_waited_for() -> None:
     stack = Stack("hookshelf-dev", SlowCloudFormation("REVIEW_IN_PROGRESS"))
 
     assert settle(stack) == "REVIEW_IN_PROGRESS"
+    assert stack.template() == {}
 
 
 def test_a_template_that_is_too_long_for_a_call_goes_by_s3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,11 +62,8 @@ def bucket_name() -> str:
 
 def make_bucket(name: str, account: Account) -> None:
     """An empty bucket with our tag; `hookshelf deploy` hardens it later."""
-    s3 = boto3.client("s3")
-    where = _named(name, account)
-    s3.create_bucket(**hardening.creation(name, account.region))
-    s3.get_waiter("bucket_exists").wait(**where)
-    s3.put_bucket_tagging(**where, Tagging={"TagSet": [TAG]})
+    hardening.make(name, account.region, account.id)
+    boto3.client("s3").put_bucket_tagging(**_named(name, account), Tagging={"TagSet": [TAG]})
 
 
 def deploy(bucket: str, account: Account, tools: Tools) -> World:
