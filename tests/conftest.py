@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import urllib.request
 import uuid
 from base64 import b64decode, b64encode
@@ -11,8 +12,13 @@ from typing import Any
 
 import pytest
 
-# The machine's own AWS settings, proxies and CA bundle would choose the store for us.
-for _name in [name for name in os.environ if name.startswith(("AWS_", "ARCHIVE_", "STAGE_VAR_"))]:
+# What the shell says of AWS and of hookshelf would choose the store, and more, for us. A proxy
+# stays, as packaging may need it.
+_OF_THE_SHELL = re.compile(
+    "AWS_|ARCHIVE_|STAGE_VAR_|SNOWPLOW_|HOOKSHELF_|"
+    "(APPS_FILE|DIRECT_APP|METRICS_NAMESPACE|LOCAL_IAM_CREDENTIALS)$"
+)
+for _name in [name for name in os.environ if _OF_THE_SHELL.match(name)]:
     del os.environ[_name]
 os.environ |= {
     "AWS_CONFIG_FILE": os.devnull,
