@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-# What the shell says of AWS and of hookshelf would choose the store, and more, for us. A proxy
-# stays, as packaging may need it.
+# What the shell says of AWS, of hookshelf and of colours would choose the store, and more, for us.
+# A proxy stays, as packaging may need it.
 _OF_THE_SHELL = re.compile(
     "AWS_|ARCHIVE_|STAGE_VAR_|SNOWPLOW_|HOOKSHELF_|"
-    "(APPS_FILE|DIRECT_APP|METRICS_NAMESPACE|LOCAL_IAM_CREDENTIALS)$"
+    "(APPS_FILE|DIRECT_APP|METRICS_NAMESPACE|LOCAL_IAM_CREDENTIALS|FORCE_COLOR|PY_COLORS)$"
 )
 for _name in [name for name in os.environ if _OF_THE_SHELL.match(name)]:
     del os.environ[_name]
@@ -31,6 +32,16 @@ os.environ |= {
 import boto3  # noqa: E402  (it reads the environment above)
 from canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from moto.server import ThreadedMotoServer  # noqa: E402
+
+# Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
+hypothesis.settings.register_profile(
+    "ours",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("ours")
 
 PROJECT = Path(__file__).parent.parent
 SAMPLES = PROJECT / "tests" / "samples"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.archive import to_object, to_rejected
@@ -13,8 +13,6 @@ from chalicelib.delivery import Delivery
 from chalicelib.keys import parse
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, source_named
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GENERIC = source_named("generic")
 SIGNING = Source(name="signing", signature_headers=("x-signature",))
@@ -37,14 +35,12 @@ bodies = st.binary() | st.sampled_from(
 content_types = st.sampled_from([*CONTENT_TYPES.values(), ""]) | st.text(st.characters())
 
 
-@unhurried
 @given(bodies, content_types)
 def test_a_body_is_kept_byte_for_byte(body, content_type):
     assert to_object(delivery(body, content_type), GENERIC).body == body
     assert to_rejected(delivery(body, content_type), GENERIC, reason=REASON).body == body
 
 
-@unhurried
 @given(bodies, content_types)
 def test_a_key_says_whose_the_body_is_when_it_came_and_what_it_is(body, content_type):
     thing = to_object(delivery(body, content_type), GENERIC, prefix="events/in/")
@@ -56,7 +52,6 @@ def test_a_key_says_whose_the_body_is_when_it_came_and_what_it_is(body, content_
     assert thing.content_type == CONTENT_TYPES[key.extension]
 
 
-@unhurried
 @given(bodies, content_types)
 def test_a_rejected_key_says_whose_the_body_is_and_which_day_it_came(body, content_type):
     thing = to_rejected(delivery(body, content_type), GENERIC, prefix="events/in/", reason=REASON)

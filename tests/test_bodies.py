@@ -3,13 +3,11 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.bodies import CONTENT_TYPES, claims_json, extension_of, is_json, media_type
 from chalicelib.keys import EXTENSIONS
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 BOM = b"\xef\xbb\xbf"
 
@@ -141,13 +139,11 @@ def test_this_is_not_json(body):
     assert not is_json(body)
 
 
-@unhurried
 @given(values)
 def test_whatever_a_json_writer_writes_is_json(value):
     assert is_json(json.dumps(value).encode())
 
 
-@unhurried
 @given(values)
 def test_json_cut_short_is_not_json(value):
     # Within a list, so that `12` is not cut to `1`.
@@ -156,7 +152,6 @@ def test_json_cut_short_is_not_json(value):
     assert not is_json(body[:-1])
 
 
-@unhurried
 @given(st.binary() | st.text(st.sampled_from('{}[]",:0123eE+-.\\u \n')).map(str.encode))
 def test_any_bytes_get_an_answer(body):
     assert is_json(body) in (True, False)
@@ -236,13 +231,11 @@ def test_a_body_that_is_not_json_is_called_what_its_sender_calls_it(content_type
     assert extension_of(content_type, valid_json=False) == extension
 
 
-@unhurried
 @given(st.text(st.characters()))
 def test_json_is_called_json_whatever_its_sender_calls_it(content_type):
     assert extension_of(content_type, valid_json=True) == "json"
 
 
-@unhurried
 @given(st.text(st.characters()), st.booleans())
 def test_every_extension_is_one_that_keys_know(content_type, valid_json):
     assert extension_of(content_type, valid_json=valid_json) in EXTENSIONS

@@ -470,7 +470,8 @@ def versions() -> list[dict[str, Any]]:
 def test_the_probe_is_put_once_a_day_among_the_refused_bodies(deployed: Deployed) -> None:
     first, second = run("--strict"), run("--strict")
 
-    [version] = versions()
+    version, *others = versions()
+    assert version["Key"] not in {one["Key"] for one in others}  # at midnight there may be another
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert re.fullmatch(r"in/_rejected/doctor/dt=\d{4}-\d\d-\d\d/[0-9a-f]{64}\.bin", version["Key"])
     assert keys.parse(version["Key"]).app == "doctor"

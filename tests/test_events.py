@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.delivery import Delivery
@@ -22,8 +22,6 @@ from chalicelib.events import (
     rfc3339,
     text,
 )
-
-unhurried = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
 DELIVERY = Delivery("shop", {}, b"", ARRIVED)
@@ -67,7 +65,6 @@ def objects(draw: st.DrawFn) -> tuple[list[tuple[str, str]], str]:
 
 
 @given(arrays())
-@unhurried
 def test_an_array_is_cut_into_its_exact_elements(array: tuple[list[str], str]) -> None:
     parts, whole = array
 
@@ -76,7 +73,6 @@ def test_an_array_is_cut_into_its_exact_elements(array: tuple[list[str], str]) -
 
 
 @given(objects())
-@unhurried
 def test_an_object_is_cut_into_its_exact_members(made: tuple[list[tuple[str, str]], str]) -> None:
     pairs, whole = made
 
@@ -96,7 +92,6 @@ def test_of_a_repeated_name_the_last_value_counts() -> None:
 
 
 @given(arrays(), st.data())
-@unhurried
 def test_an_array_that_is_cut_off_gives_the_elements_before(
     array: tuple[list[str], str], data: st.DataObject
 ) -> None:
@@ -172,7 +167,6 @@ def test_nesting_deeper_than_can_be_read_has_no_elements(whole: str) -> None:
 
 
 @given(st.text(st.characters()) | st.text('[]{}",:\\ \n1e-+.aNu', max_size=30))
-@unhurried
 def test_no_text_raises(whole: str) -> None:
     for exact, value in elements(whole):
         assert json.dumps(json.loads(exact)) == json.dumps(value)
@@ -205,7 +199,6 @@ def test_integers_of_any_length_are_read(digits: int) -> None:
 
 
 @given(json_values)
-@unhurried
 def test_a_value_is_found_where_it_is(value: Any) -> None:
     assert dig({"a": [0, {"b": value}]}, "a", "1", "b") == value
 
@@ -223,7 +216,6 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(min_size=1), max_size=4), st.text(min_size=1))
-@unhurried
 def test_a_form_gives_its_fields(fields: dict[str, str], value: str) -> None:
     form = urlencode(fields | {"payload": value})
 
@@ -278,7 +270,6 @@ def test_a_time_beyond_the_calendar_is_none(value: object) -> None:
 
 
 @given(scalars | st.floats() | st.integers(-(10**14), 10**14) | json_values)
-@unhurried
 def test_a_time_is_rfc_3339_or_empty_whatever_it_is_made_of(value: object) -> None:
     found = rfc3339(value)
 
@@ -286,7 +277,6 @@ def test_a_time_is_rfc_3339_or_empty_whatever_it_is_made_of(value: object) -> No
 
 
 @given(st.integers(10**8, 10**10 - 1))
-@unhurried
 def test_seconds_and_milliseconds_are_told_apart(seconds: int) -> None:
     found = rfc3339(seconds)
 
@@ -327,7 +317,6 @@ def test_what_is_no_text_or_integer_counts_as_absent(value: object) -> None:
 
 
 @given(json_values, json_values, json_values)
-@unhurried
 def test_an_event_is_text_whatever_it_is_made_of(id: Any, subject: Any, time: Any) -> None:
     found = event(DELIVERY, "\ud800", id=id, subject=subject, time=time)
 

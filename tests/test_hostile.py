@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 from conftest import TOKEN
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import app
@@ -18,12 +18,6 @@ from chalicelib.metadata import headers_of
 from chalicelib.settings import Place, from_environment
 from chalicelib.sources import names, source_named, source_of
 from chalicelib.store import open_store
-
-# One house for all examples: each of them looks at everything that was ever written there.
-against_one_house = settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
 
 BAIT = "zebra"  # in everything hostile, so that it is seen wherever it comes out again
 ACCESS_POINT = f"arn:aws:s3:us-east-1:123456789012:accesspoint/{BAIT}"
@@ -286,7 +280,6 @@ def test_a_parameter_given_twice_is_refused(house, twice):
     assert house.files() == []
 
 
-@against_one_house
 @given(texts)
 def test_any_text_is_an_app_of_its_own_or_refused(house, name):
     answer = house.post(name)
@@ -299,7 +292,6 @@ def test_any_text_is_an_app_of_its_own_or_refused(house, name):
     assert answer.status == 400 or is_app(name)
 
 
-@against_one_house
 @given(texts | texts.map("events/in/".__add__))
 def test_any_text_is_an_allowed_bucket_or_refused(house, bucket):
     answer = house.post(bucket=bucket)
@@ -308,7 +300,6 @@ def test_any_text_is_an_allowed_bucket_or_refused(house, bucket):
     house.check_that_all_lies_below("shop")
 
 
-@against_one_house
 @given(texts)
 def test_no_text_but_the_token_is_the_token(house, token):
     assert house.post(token=token).status == 403
@@ -373,7 +364,6 @@ def test_no_accept_header_turns_what_is_stored_into_a_failure(house, accept):
     assert house.stored(answer).body == b"{}"
 
 
-@against_one_house
 @given(
     st.fixed_dictionaries({}, optional=dict.fromkeys(GENERIC_KEEPS, texts)),
     st.dictionaries(texts.map("x-".__add__), texts, max_size=3),
@@ -590,7 +580,6 @@ def test_a_hostile_request_id_is_neither_logged_nor_kept(house, request_id):
 PARTS = ["headers", "multiValueQueryStringParameters", "stageVariables", "body", "isBase64Encoded"]
 
 
-@against_one_house
 @given(st.dictionaries(st.sampled_from([*PARTS, "pathParameters", "path"]), json_values))
 def test_any_event_gets_an_answer(house, parts):
     before = len(house.files())

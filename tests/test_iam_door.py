@@ -7,14 +7,10 @@ such routes, so there we check it ourselves: these tests sign with botocore and 
 import base64
 import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
-import sysconfig
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +26,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from chalice.app import IAMAuthorizer
 from conftest import PROJECT, TOKEN
+from ways import start
 
 from app import app
 from chalicelib.delivery import Delivery
@@ -91,51 +88,11 @@ def serving(folder: Path, **changed: str | None) -> Iterator[Server]:
         name: value for name, value in variables.items() if value is not None
     }
     (folder / ".chalice" / "config.json").write_text(json.dumps(config))
-    process, port = started(folder)
+    running = start(folder)
     try:
-        yield Server(port, folder)
+        yield Server(running.port, folder)
     finally:
-        process.terminate()
-        process.wait()
-
-
-def started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    for _ in range(5):  # a port that was free a moment ago may be taken by now
-        port = free_port()
-        process = start(folder, port)
-        if is_up(process, port, folder / "log"):
-            return process, port
-        process.terminate()
-        process.wait()
-    raise AssertionError(f"chalice local does not start:\n{(folder / 'log').read_text()}")
-
-
-def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    local = ["local", "--stage", "local", "--no-autoreload", "--host", "127.0.0.1"]
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(
-            [Path(sysconfig.get_path("scripts")) / "chalice", *local, "--port", str(port)],
-            cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def is_up(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        if f"Serving on http://127.0.0.1:{port}" in log.read_text():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        running.stop()
 
 
 @dataclass

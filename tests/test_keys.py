@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from string import ascii_letters, digits
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.keys import (
@@ -21,8 +21,6 @@ from chalicelib.keys import (
     parse,
     rejected_prefix,
 )
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 DIGEST = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
@@ -156,13 +154,11 @@ def test_another_shape_is_refused_by_name(key):
     assert repr(key) in str(refusal.value)
 
 
-@unhurried
 @given(deliveries)
 def test_a_delivery_key_reads_back_as_it_was_written(key):
     assert parse(str(key)) == key
 
 
-@unhurried
 @given(rejected)
 def test_a_rejected_key_reads_back_as_it_was_written(key):
     assert parse(str(key)) == key
@@ -175,7 +171,6 @@ def test_every_extension_reads_back(extension):
     assert parse(str(key)) == key
 
 
-@unhurried
 @given(st.text(st.characters()) | deliveries.map(str) | rejected.map(str), _junk)
 def test_what_can_be_read_would_be_written_the_same(key, junk):
     for text in (key, key + junk, junk + key):
@@ -187,7 +182,6 @@ def test_what_can_be_read_would_be_written_the_same(key, junk):
         assert str(meaning) == text
 
 
-@unhurried
 @given(prefixes, hostile, moments)
 def test_exactly_the_names_of_apps_read_back_as_apps(prefix, name, moment):
     key = str(DeliveryKey(prefix, name, moment, DIGEST, "json"))
@@ -195,7 +189,6 @@ def test_exactly_the_names_of_apps_read_back_as_apps(prefix, name, moment):
     assert _reads_as(key, prefix, name) == is_app(name)
 
 
-@unhurried
 @given(hostile, apps)
 def test_exactly_paths_read_back_as_prefixes(path, app):
     key = str(DeliveryKey(path + "/", app, ARRIVED, DIGEST, "json"))
@@ -203,7 +196,6 @@ def test_exactly_paths_read_back_as_prefixes(path, app):
     assert _reads_as(key, path + "/", app) == is_path(path)
 
 
-@unhurried
 @given(prefixes, hostile, moments)
 def test_no_app_leaves_its_prefix(prefix, name, moment):
     assume(is_app(name))
@@ -219,7 +211,6 @@ def test_no_app_leaves_its_prefix(prefix, name, moment):
         assert len(key) <= 1024  # S3's limit
 
 
-@unhurried
 @given(hostile)
 def test_no_path_climbs_out_of_its_bucket(path):
     assume(is_path(path))
@@ -229,7 +220,6 @@ def test_no_path_climbs_out_of_its_bucket(path):
     assert not {".", ".."} & set(path.split("/"))
 
 
-@unhurried
 @given(deliveries, deliveries)
 def test_the_keys_of_an_app_sort_by_arrival(one, other):
     assume(one.arrived != other.arrived)
@@ -239,7 +229,6 @@ def test_the_keys_of_an_app_sort_by_arrival(one, other):
     assert str(earlier) < str(later)
 
 
-@unhurried
 @given(deliveries)
 def test_a_delivery_lies_below_its_app_and_its_hour(key):
     hour = hour_prefix(key.prefix, key.app, key.arrived)
@@ -248,7 +237,6 @@ def test_a_delivery_lies_below_its_app_and_its_hour(key):
     assert str(key).startswith(hour)
 
 
-@unhurried
 @given(rejected)
 def test_a_rejected_body_lies_below_the_rejected_of_its_app_and_of_all(key):
     of_app = rejected_prefix(key.prefix, key.app)

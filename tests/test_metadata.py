@@ -3,14 +3,12 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.delivery import Delivery
 from chalicelib.metadata import BUDGET, decode, describe, encode, headers_of
 from chalicelib.sources import Source, names, source_named
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
 SIGNING = Source(
@@ -29,13 +27,11 @@ values = texts | awkward | st.tuples(st.sampled_from("aé ="), sizes).map(lambda
 headers = st.fixed_dictionaries({}, optional=dict.fromkeys(SIGNING.keep, values))
 
 
-@unhurried
 @given(texts | awkward)
 def test_any_text_survives(text):
     assert decode(encode(text)) == text
 
 
-@unhurried
 @given(texts | awkward)
 def test_an_encoded_value_is_what_s3_neither_trims_nor_folds_nor_decodes(text):
     encoded = encode(text)
@@ -113,7 +109,6 @@ def test_every_source_keeps_lower_case_names_once(source):
     assert len(keep) == len(set(keep))
 
 
-@unhurried
 @given(headers)
 def test_kept_headers_read_back_as_they_were_sent(sent):
     metadata = described(sent)
@@ -123,7 +118,6 @@ def test_kept_headers_read_back_as_they_were_sent(sent):
     assert left_out <= set(sent)
 
 
-@unhurried
 @given(headers, st.sampled_from(["", REASON]))
 def test_metadata_never_exceeds_its_budget(sent, reason):
     assert size(described(sent, reason=reason)) <= BUDGET

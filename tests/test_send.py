@@ -7,9 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from click.testing import CliRunner, Result
 from conftest import PROJECT
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from ways import start
 
 from chalicelib.sources import names, source_named
 from hookshelf import tryout
@@ -30,7 +29,7 @@ from hookshelf.__main__ import main
 
 SIGNERS = sorted(name for name in names() if source_named(name).sign)
 LOCAL_TOKEN = "local-token-for-trying-out-only"
-SECONDS = 60  # for a server to start, on a machine busy with other tests
+SECONDS = 60  # for a command to end, on a machine busy with other tests
 
 
 @dataclass
@@ -87,21 +86,11 @@ def serving(project: Path) -> Iterator[Served]:
     """Serve a copy of the project on a free port until the block ends."""
     for name in ("app.py", "chalicelib", "hookshelf", ".chalice"):
         copy(PROJECT / name, project / name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    chalice = Path(sysconfig.get_path("scripts")) / "chalice"
-    local = ["local", "--stage", "local", "--no-autoreload", "--port", str(port)]
-    log = project / "log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen([chalice, *local], cwd=project, stdout=output, stderr=output) as process,
-    ):
-        try:
-            wait_until_open(port, process, log)
-            yield Served(project, port)
-        finally:
-            process.kill()
+    running = start(project)
+    try:
+        yield Served(project, running.port)
+    finally:
+        running.stop()
 
 
 def copy(source: Path, target: Path) -> None:
@@ -111,16 +100,6 @@ def copy(source: Path, target: Path) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
-
-
-def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"no server on port {port}: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,10 @@
 import traceback
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.settings import Place, SettingError, from_environment, parse_place
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/never-to-be-seen"
 SESSION = "FwoGZXIvYXdzEBYaD/never-to-be-seen-either"
@@ -55,7 +53,6 @@ def test_anything_else_is_no_place(text):
     assert parse_place(text) is None
 
 
-@unhurried
 @given(places)
 def test_a_place_reads_back_as_it_is_written(place):
     text = f"{place.bucket}/{place.path}" if place.path else place.bucket
@@ -63,7 +60,6 @@ def test_a_place_reads_back_as_it_is_written(place):
     assert parse_place(text) == place
 
 
-@unhurried
 @given(st.text(st.characters()) | st.text(st.sampled_from("abc./_-:\\%\n\0")))
 def test_any_text_is_a_clean_place_or_none(text):
     place = parse_place(text)
@@ -116,7 +112,6 @@ def test_an_entry_allows_nothing_beside_or_above_it(entry, asked):
     assert read(ARCHIVE_BUCKETS=entry).place(asked) is None
 
 
-@unhurried
 @given(places, places)
 def test_a_place_is_allowed_exactly_where_its_segments_begin_with_the_entrys(entry, asked):
     allowed = entry.path.split("/") if entry.path else []

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.apps import App
@@ -37,8 +37,6 @@ from chalicelib.signatures import (
     verdict,
 )
 from chalicelib.sources import Keys, Source, names, source_named
-
-unhurried = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)
@@ -480,14 +478,12 @@ def test_a_malformed_header_is_refused_and_raises_nothing(vector: Vector, text: 
 
 @every_vector
 @given(text=st.text(st.characters()))
-@unhurried
 def test_any_text_in_a_header_is_refused_and_raises_nothing(vector: Vector, text: str) -> None:
     for name in vector.headers:
         assert vector.verifies(headers={name: text}) is False
 
 
 @given(text=st.text(st.characters()))
-@unhurried
 def test_the_decoders_give_bytes_and_raise_nothing(text: str) -> None:
     assert isinstance(from_base64(text), bytes)
     assert isinstance(from_hex(text), bytes)
@@ -496,7 +492,6 @@ def test_the_decoders_give_bytes_and_raise_nothing(text: str) -> None:
 
 
 @given(st.binary())
-@unhurried
 def test_the_decoders_read_what_was_encoded(data: bytes) -> None:
     assert from_base64(base64.b64encode(data).decode()) == data
     assert from_hex(data.hex()) == data

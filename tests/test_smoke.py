@@ -731,7 +731,8 @@ class Racing(Keys):
 
 
 def kept(request: Request) -> Answer:
-    return said(400, {"reason": answers.NOT_JSON, "kept": f"_rejected/{sha256(request.body)}"[:11]})
+    key = f"_rejected/{sha256(request.body).hexdigest()}"
+    return said(400, {"reason": answers.NOT_JSON, "kept": key})
 
 
 def taken(keys: Keys, versions: int = 1, reject: Callable[[Request], Answer] = kept) -> Seen:

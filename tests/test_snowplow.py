@@ -30,7 +30,7 @@ from conftest import CREDENTIALS, PROJECT
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
 
@@ -458,7 +458,6 @@ def some_of(schema: Json) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional=names | {"sequencer": ANYTHING}) | ANYTHING
 
 
-@settings(deadline=None)
 @given(some_of(SCHEMA).filter(lambda found: isinstance(found, dict)))
 def test_nothing_at_all_makes_an_event_that_does_not_validate(found: Json) -> None:
     VALIDATOR.validate(project(found))

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import pytest
 from conftest import PROJECT, SAMPLES
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import apps, bodies
@@ -29,7 +29,7 @@ from chalicelib.metadata import headers_of
 from chalicelib.signatures import verdict
 from chalicelib.sources import Keys, Source, generic, names, source_named
 
-unhurried = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=40)
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
 SOURCES = sorted(names())
@@ -382,26 +382,26 @@ SIGNATURES = [
 
 
 @given(st.data())
-@unhurried
+@few
 def test_random_bytes_raise_nothing(source: Source, data: st.DataObject) -> None:
     check(source, data.draw(st.binary()), data.draw(headers_for(source)))
 
 
 @given(st.data())
-@unhurried
+@few
 def test_random_json_raises_nothing(source: Source, data: st.DataObject) -> None:
     check(source, json.dumps(data.draw(json_values)).encode(), data.draw(headers_for(source)))
 
 
 @given(st.data())
-@unhurried
+@few
 def test_random_headers_raise_nothing(source: Source, data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from(samples_of(source.name)))
     check(source, sample.body, data.draw(headers_for(source)))
 
 
 @given(st.data())
-@unhurried
+@few
 def test_one_value_of_a_wrong_type_raises_nothing(sample: Sample, data: st.DataObject) -> None:
     check(sample.source, data.draw(spoiled(sample)), sample.headers)
 

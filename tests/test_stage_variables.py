@@ -13,7 +13,7 @@ import boto3
 import click
 import pytest
 from conftest import CREDENTIALS
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib import tokens
@@ -245,7 +245,6 @@ def test_the_fingerprint_of_a_hash_in_capitals_is_the_same() -> None:
     assert members(capitals)[0].digest == members("one")[0].digest
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("ab,: \t\0é\ud800") | st.characters(), max_size=40))
 @example("sha256:" + "A" * 64)
 @example(f"sha256:,{CLOSED},sha256:{sha256(b'').hexdigest()}")
@@ -285,7 +284,6 @@ def test_a_list_without_members_is_closed_and_never_empty() -> None:
         tokens.check({"validToken": "two", "validToken_shop": CLOSED}, "shop", "two")
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", fullmatch=True).filter(is_app))
 def test_the_app_of_a_variable_is_the_one_it_is_named_for(app: str) -> None:
     assert app_of(tokens.variable_name(app)) == app

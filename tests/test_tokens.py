@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 from conftest import TOKEN
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.tokens import NoToken, WrongToken, check, variable_name
@@ -117,7 +117,6 @@ def test_letters_that_only_look_alike_are_different():
     assert not may_deliver({"validToken": "caf\u00e9"}, "cafe\u0301")
 
 
-@settings(deadline=None)
 @given(token=ANY_TEXT, other=ANY_TEXT)
 def test_a_hashed_member_lets_exactly_its_own_token_deliver(token, other):
     variables = {"validToken": hashed(token)}
@@ -126,7 +125,6 @@ def test_a_hashed_member_lets_exactly_its_own_token_deliver(token, other):
     assert may_deliver(variables, other) == (other == token)
 
 
-@settings(deadline=None)
 @given(value=ANY_TEXT, presented=ANY_TEXT)
 def test_nothing_that_is_set_or_presented_raises_anything_else(value, presented):
     try:

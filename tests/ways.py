@@ -228,7 +228,7 @@ class Servers:
     def server(self, sent: Sent) -> Server:
         project = self.project(sent)
         if project not in self._servers:
-            self._servers[project] = _start(project)
+            self._servers[project] = start(project)
         return self._servers[project]
 
     def stop(self) -> None:
@@ -270,7 +270,8 @@ def _make_project(folder: Path, config: str) -> Path:
     return folder
 
 
-def _start(project: Path) -> Server:
+def start(project: Path) -> Server:
+    """Serve a project on a port that is free; stop it when done."""
     for _ in range(5):  # a port that was free a moment ago may be taken by now
         server = Server(project)
         if server.is_up():
