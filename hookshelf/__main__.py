@@ -34,6 +34,8 @@ class Verbs(click.Group):
                 return super().invoke(ctx)
         except SettingError as error:
             raise click.UsageError(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(f"This machine refused: {error}") from None
         except (NotStored, Unreadable) as error:
             raise click.ClickException(f"The archive cannot be reached: {error}") from None
 

@@ -8,7 +8,6 @@ interrupted anywhere ends, run again, in the same place.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +22,15 @@ from chalicelib.apps import DEFAULT_FILE, PACKAGE
 from chalicelib.models import check_apps
 from chalicelib.settings import Settings, from_environment
 from chalicelib.tokens import variable_name
-from hookshelf import bucket, stage_variables, template
-from hookshelf.aws import domain
+from hookshelf import bucket, code, stage_variables, template
+from hookshelf.aws import Account, account
 from hookshelf.deployment import HANDLERS, NotDeployed, find, function_name, stack_name
+from hookshelf.drift import Drift, Gone, drifts, put_back
 from hookshelf.package import order, usual_gaps
 from hookshelf.packaging import Order, Package
-from hookshelf.policies import PLACEHOLDER
+from hookshelf.policies import is_configured
 from hookshelf.settings import stage_environment
-from hookshelf.stack import BROKEN, MAX_BODY, Event, Stack, follow, settle
+from hookshelf.stack import BROKEN, Event, Stack, follow, settle
 
 # Concurrent runs for the door, where the account has them to spare: as many as the stage lets in
 # at once, since Lambda lets the door have no more either.
@@ -58,20 +58,6 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Whose account and which region this is."""
-
-    id: str
-    region: str
-    partition: str
-
-    @property
-    def code_bucket(self) -> str:
-        """Where CloudFormation takes the code from; shared by the stages of a region."""
-        return f"hookshelf-code-{self.id}-{self.region}"
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """All that will be done, as values."""
 
@@ -86,6 +72,7 @@ class Plan:
     variables: Mapping[str, str] = field(repr=False)  # and those there shall be
     # New, to be shown once; empty where there are tokens already.
     token: str = field(repr=False)
+    drifts: tuple[Drift, ...]  # from the template before
     code_key: str
     bucket_lines: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -95,17 +82,10 @@ class Plan:
         """The values the template asks for."""
         named = template.parameters(self.variables)
         return {
-            "CodeBucket": self.account.code_bucket,
+            "CodeBucket": code.bucket_name(self.account),
             "CodeKey": self.code_key,
             **{named[name]: value for name, value in self.variables.items()},
         }
-
-
-def account() -> Account:
-    """Whose credentials these are, and where they lead."""
-    identity = boto3.client("sts").get_caller_identity()
-    meta = boto3.client("cloudformation").meta
-    return Account(identity["Account"], meta.region_name, meta.partition)
 
 
 def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
@@ -113,11 +93,11 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
 
     Raises UsageError or SettingError for what cannot be deployed.
     """
-    is_configured = wish.environment is None
-    found = stage_environment(wish.stage) if is_configured else dict(wish.environment or {})
+    asked = wish.environment
+    found = stage_environment(wish.stage) if asked is None else dict(asked)
     if wish.buckets:
         found["ARCHIVE_BUCKETS"] = ",".join(wish.buckets)
-    elif PLACEHOLDER in found.get("ARCHIVE_BUCKETS", ""):
+    elif not is_configured(found):
         found["ARCHIVE_BUCKETS"] = remembered(before).get("archive_buckets", "")
     if not found.get("ARCHIVE_BUCKETS"):
         raise click.UsageError(
@@ -132,7 +112,7 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
     # Somebody else may take the name of a bucket that is deleted; nothing is sent there.
     found.setdefault("ARCHIVE_BUCKET_OWNER", account.id)
     from_environment(found)
-    if is_configured:
+    if asked is None:
         _check_apps_file(found)
     check_apps(found)  # not the shell's: the functions will not have it
     return found
@@ -162,15 +142,14 @@ def plan(wish: Wish, build: Build) -> Plan:
     environ = environment(wish, before, where)
     settings = from_environment(environ)
     # Where there is a stack there is a stage: if it cannot be found, its tokens are not lost.
-    live = stage_variables.read(find(wish.stage)) if before else {}
+    live = _variables(wish.stage) if before else {}
     token, variables = _with_token(live)
     stage_variables.check(variables)
-    warnings: list[str] = []
-    options = _options(wish, before, environ, warnings)
+    options = _options(wish, before, environ)
     click.echo(f"Packaging stage {wish.stage} …", err=True)
     keys = list(wish.kms_keys) or remembered(before).get("kms_keys", [])
     package = build(_order(environ, settings, where, options, keys), _folder(wish.stage))
-    code_key = f"{wish.stage}/{_digest(package.zip.read_bytes())}.zip"
+    code_key = code.key(wish.stage, package.zip.read_bytes(), "zip")
     whole = template.with_variables(package.template, variables)
     whole["Metadata"] = {
         "hookshelf": {
@@ -192,9 +171,10 @@ def plan(wish: Wish, build: Build) -> Plan:
         live=live,
         variables=variables,
         token=token,
+        drifts=tuple(drifts(before, wish.stage)),
         code_key=code_key,
         bucket_lines=tuple(_bucket_lines(wish, settings, where)),
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(options)),
     )
 
 
@@ -227,7 +207,7 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"Bucket: {line}"
     if plan.status in BROKEN:
         yield f"Stack: delete it first, it is {plan.status} and cannot be updated"
-    changes = list(difference(plan.before, plan.template))
+    changes = [*difference(plan.before, plan.template), *map(str, plan.drifts)]
     if plan.before and remembered(plan.before).get("code") != plan.code_key:
         changes.append("~ the code of every function")
     for line in changes or ("nothing to do",):
@@ -257,7 +237,7 @@ def carry_out(plan: Plan) -> None:
     stack = Stack(stack_name(plan.wish.stage))
     if plan.wish.create_bucket:
         _harden(plan)
-    _upload(plan)
+    code.upload(plan.account, plan.code_key, plan.package.zip)
     if plan.status in BROKEN:
         since = stack.last_event()
         stack.delete()
@@ -271,6 +251,23 @@ def carry_out(plan: Plan) -> None:
         _finish(plan, stack, since)
     else:
         click.echo("  nothing to update in the stack", err=True)
+    _put_back(plan)
+
+
+def _put_back(plan: Plan) -> None:
+    for one in drifts(plan.template, plan.wish.stage):
+        click.echo(f"  {one}", err=True)
+        put_back(one)
+
+
+def _variables(stage: str) -> dict[str, str]:
+    """The live ones. Raises Gone where the stage of the API is."""
+    try:
+        return stage_variables.read(find(stage))
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NotFoundException":
+            raise
+        raise Gone("The API or its stage", stage) from None
 
 
 def _refuse_stale(plan: Plan) -> None:
@@ -284,7 +281,7 @@ def _refuse_stale(plan: Plan) -> None:
 
 def _make_or_update(plan: Plan, stack: Stack) -> bool:
     """Begin to; False where there is nothing to do."""
-    body = _body(plan, plan.template)
+    body = code.body(plan.account, plan.wish.stage, plan.template)
     if plan.before:
         return stack.update(body, plan.parameters)
     stack.create(body, plan.parameters)
@@ -323,7 +320,7 @@ def _tell_stack_of_variables(plan: Plan, stack: Stack) -> None:
     named = template.parameters(plan.live)
     values = {named[name]: value for name, value in plan.live.items()}
     kept = {name: None for name in known["Parameters"] if name not in values}
-    if stack.update(_body(plan, known), {**kept, **values}):
+    if stack.update(code.body(plan.account, plan.wish.stage, known), {**kept, **values}):
         _finish(plan, stack, since)
 
 
@@ -345,7 +342,10 @@ def _keep_variables(plan: Plan) -> None:
 
 def digests(variables: Mapping[str, str]) -> dict[str, str]:
     """What a template may say of its stage variables: enough to see that one has changed."""
-    return {name: _digest(value.encode()) for name, value in sorted(variables.items())}
+    return {
+        name: hashlib.sha256(value.encode()).hexdigest()
+        for name, value in sorted(variables.items())
+    }
 
 
 def _with_token(live: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -359,31 +359,29 @@ def _with_token(live: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return token, {**live, variable_name(None): member}
 
 
-def _options(
-    wish: Wish, before: Json, environ: Mapping[str, str], warnings: list[str]
-) -> template.Options:
-    access_logs = bool(boto3.client("apigateway").get_account().get("cloudwatchRoleArn"))
-    if not access_logs:
-        warnings.append(
-            "no access log: this account has given API Gateway no role to write logs with; "
-            "see docs/deploying.md"
-        )
-    reserved = RESERVED if _may_reserve(wish.stage) else 0
-    if not reserved:
-        warnings.append("no concurrency is reserved: the account's limit leaves no room for it")
-    if wish.alarms_to is None:
+def _options(wish: Wish, before: Json, environ: Mapping[str, str]) -> template.Options:
+    alarms_to = wish.alarms_to
+    if alarms_to is None:
         alarms_to = remembered(before).get("alarms_to", "")
-    else:
-        alarms_to = wish.alarms_to
-    if not alarms_to:
-        warnings.append("the alarms tell nobody: give --alarms-to with an address")
     return template.Options(
         stage=wish.stage,
         usual_gaps=usual_gaps(environ),
         alarms_to=alarms_to,
-        access_logs=access_logs,
-        reserved=reserved,
+        access_logs=bool(boto3.client("apigateway").get_account().get("cloudwatchRoleArn")),
+        reserved=RESERVED if _may_reserve(wish.stage) else 0,
     )
+
+
+def _warnings(options: template.Options) -> Iterator[str]:
+    if not options.access_logs:
+        yield (
+            "no access log: this account has given API Gateway no role to write logs with; "
+            "see docs/deploying.md"
+        )
+    if not options.reserved:
+        yield "no concurrency is reserved: the account's limit leaves no room for it"
+    if not options.alarms_to:
+        yield "the alarms tell nobody: give --alarms-to with an address"
 
 
 def _may_reserve(stage: str) -> bool:
@@ -442,14 +440,14 @@ def _ours(settings: Settings, account: Account) -> dict[str, list[str]]:
 
 def _bucket_lines(wish: Wish, settings: Settings, account: Account) -> Iterator[str]:
     """What will be done to the archive's buckets, and to the one for the code."""
-    if not _exists(account.code_bucket, account):
-        yield f"+ {account.code_bucket}, for the code"
+    if not code.bucket_exists(account):
+        yield f"+ {code.bucket_name(account)}, for the code"
     ours = _ours(settings, account)
     for other in [place.bucket for place in settings.places if place.bucket not in ours]:
         if wish.create_bucket:
             raise click.UsageError(
                 f"{other} is an access point, or another account's. "
-                "Leave --create-bucket away, and see to that bucket yourself"
+                "Leave out --create-bucket, and see to that bucket yourself"
             )
         yield (
             f"{other}: not looked at, as an access point or another account's; its bucket's policy "
@@ -474,54 +472,13 @@ def _harden(plan: Plan) -> None:
             click.echo(f"  {name}: {line}", err=True)
 
 
-def _exists(name: str, account: Account) -> bool:
-    try:
-        boto3.client("s3").head_bucket(Bucket=name, ExpectedBucketOwner=account.id)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return False
-        raise
-    return True
-
-
 def _about_variables(plan: Plan) -> str:
     names = ", ".join(sorted(plan.variables))
     return f"a first token in {names}" if plan.token else f"kept as they are: {names}"
 
 
-def _body(plan: Plan, template: Json) -> dict[str, str]:
-    """A template as CloudFormation takes it: whole where it is short, else from S3."""
-    text = json.dumps(template, separators=(",", ":"))
-    if len(text.encode()) <= MAX_BODY:
-        return {"TemplateBody": text}
-    key = f"{plan.wish.stage}/{_digest(text.encode())}.json"
-    where = {"Bucket": plan.account.code_bucket, "ExpectedBucketOwner": plan.account.id}
-    boto3.client("s3").put_object(**where, Key=key, Body=text.encode())
-    host = f"{plan.account.code_bucket}.s3.{plan.account.region}.{domain(plan.account.partition)}"
-    return {"TemplateURL": f"https://{host}/{key}"}
-
-
-def _upload(plan: Plan) -> None:
-    """Put the code where CloudFormation takes it from, once for the same bytes."""
-    s3 = boto3.client("s3")
-    if not _exists(plan.account.code_bucket, plan.account):
-        bucket.make(plan.account.code_bucket, plan.account.region, plan.account.id)
-    where = {"Bucket": plan.account.code_bucket, "ExpectedBucketOwner": plan.account.id}
-    try:
-        s3.head_object(**where, Key=plan.code_key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise
-        click.echo(f"  uploading the code to {plan.account.code_bucket}", err=True)
-        s3.put_object(**where, Key=plan.code_key, Body=plan.package.zip.read_bytes())
-
-
 def _folder(stage: str) -> Path:
     return PACKAGE / "build" / stage
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def archive_of(stage: str) -> str:
@@ -530,8 +487,12 @@ def archive_of(stage: str) -> str:
     Raises UsageError where there is neither a stack nor its code.
     """
     stack = Stack(stack_name(stage))
-    if not settle(stack) and not _has_code(stage, account()):
-        raise click.UsageError(f"Stage {stage} is not deployed in this region: nothing to destroy")
+    if not settle(stack) and not code.is_there(account(), stage):
+        by_chalice = (PACKAGE / ".chalice" / "deployed" / f"{stage}.json").exists()
+        raise click.UsageError(
+            f"Stage {stage} has no stack in this region: nothing to destroy"
+            + (f". What chalice deploy made: chalice delete --stage {stage}" if by_chalice else "")
+        )
     found: str = remembered(stack.template()).get("archive_buckets", "every bucket")
     return found
 
@@ -550,25 +511,4 @@ def destroy(stage: str) -> None:
         raise click.ClickException(
             f"Stack {stack.name} could not be deleted. {_why(failed, stack)}"
         )
-    _remove_code(stage, account())
-
-
-def _has_code(stage: str, account: Account) -> bool:
-    if not _exists(account.code_bucket, account):
-        return False
-    where = {"Bucket": account.code_bucket, "ExpectedBucketOwner": account.id}
-    found = boto3.client("s3").list_objects_v2(**where, Prefix=f"{stage}/", MaxKeys=1)
-    return bool(found.get("KeyCount"))
-
-
-def _remove_code(stage: str, account: Account) -> None:
-    s3 = boto3.client("s3")
-    if not _exists(account.code_bucket, account):
-        return
-    where = {"Bucket": account.code_bucket, "ExpectedBucketOwner": account.id}
-    pages = s3.get_paginator("list_objects_v2").paginate(**where, Prefix=f"{stage}/")
-    for page in pages:
-        for one in page.get("Contents", ()):
-            s3.delete_object(**where, Key=one["Key"])
-    if not s3.list_objects_v2(**where, MaxKeys=1).get("KeyCount"):
-        s3.delete_bucket(**where)  # this was the last stage
+    code.remove(account(), stage)

@@ -7,6 +7,7 @@ made in .chalice/deployed/<stage>.json. The names of functions are the same in b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError
 from chalicelib.apps import PACKAGE
 
 API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
+_STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 HANDLERS = {"api_handler": "APIHandler", "deliver": "Deliver", "track_s3": "TrackS3"}
 
 
@@ -59,6 +61,8 @@ def function_name(stage: str, handler: str) -> str:
 
 
 def _of_stack(stage: str) -> Deployment | None:
+    if not _STACK.fullmatch(stack_name(stage)):
+        return None  # a name that Chalice takes and CloudFormation does not
     cloudformation = boto3.client("cloudformation")
     try:
         [stack] = cloudformation.describe_stacks(StackName=stack_name(stage))["Stacks"]

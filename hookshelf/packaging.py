@@ -104,7 +104,7 @@ def best_python() -> Path:
     running = f"{sys.version_info[0]}.{sys.version_info[1]}"
     click.echo(
         f"Warning: no Python 3.13 or 3.12 was found, so the functions will run on {running}. "
-        "Lambda ends 3.11's support: install a newer one and package again",
+        "Install one of them and package again",
         err=True,
     )
     return Path(sys.executable)
@@ -201,8 +201,10 @@ def _render(order: Order, project: Path) -> None:
         **stage.get("environment_variables", {}),
         **order.environment,
     }
+    functions = stage.get("lambda_functions", {})
     stage["lambda_functions"] = {
-        handler: {"iam_policy_file": file_name(order.stage, handler)} for handler in HANDLERS
+        handler: functions.get(handler, {}) | {"iam_policy_file": file_name(order.stage, handler)}
+        for handler in HANDLERS
     }
     for name in SHIPS:
         _copy(PACKAGE / name, project / name)

@@ -34,6 +34,8 @@ def stage_environment(stage: str) -> dict[str, str]:
     except (ValueError, TypeError) as error:
         raise click.UsageError(f"{CONFIG} has no readable stage `{stage}`: {error!r}") from None
     found = {k: v for layer in layers for k, v in layer.get("environment_variables", {}).items()}
+    for name in [name for name, value in found.items() if not isinstance(value, str)]:
+        raise click.UsageError(f"{name} of stage {stage!r} in {CONFIG} has to be in quotes")
     if "ARCHIVE_FOLDER" in found:
         found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]).expanduser())
     return found

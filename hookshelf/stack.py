@@ -22,8 +22,6 @@ BROKEN = (
     "ROLLBACK_COMPLETE",
     "ROLLBACK_FAILED",
 )
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
-MAX_BODY = 51_200  # bytes of a template that is not in S3
 
 Json = dict[str, Any]
 
@@ -55,10 +53,9 @@ class Stack:
         status: str = stack["StackStatus"]
         return "" if status == "DELETE_COMPLETE" else status
 
-    def outputs(self) -> dict[str, str]:
-        """What the template puts out."""
-        [stack] = self._client.describe_stacks(StackName=self.name)["Stacks"]
-        return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", ())}
+    def is_at_work(self) -> bool:
+        """Whether CloudFormation is changing it just now."""
+        return _is_at_work(self.status())
 
     def template(self) -> Json:
         """The template it was last made with; empty where there is no such stack."""
@@ -141,7 +138,7 @@ class Stack:
 
 def settle(stack: Stack) -> str:
     """Wait for whatever is under way, saying what happens; the status it ends in."""
-    if _is_at_work(stack.status()):
+    if stack.is_at_work():
         click.echo(f"Stack {stack.name} is still at work; waiting for it.", err=True)
         follow(stack, stack.last_event())
     return stack.status()

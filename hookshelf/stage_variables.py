@@ -59,18 +59,28 @@ def read(deployment: Deployment) -> dict[str, str]:
     return dict(stage.get("variables") or {})
 
 
-def write(deployment: Deployment, changes: Mapping[str, str | None]) -> None:
+def write(
+    deployment: Deployment,
+    changes: Mapping[str, str | None],
+    *,
+    known: Mapping[str, str] | None = None,
+) -> None:
     """Set these variables, and take away those that are None; all others stay as they are.
 
+    `known` is what the changes were made of; where that is no longer so, nothing is changed.
     Raises UsageError for what API Gateway would refuse, before anything is changed, and
     ClickException where the variables read back are not the ones written.
     """
     live = read(deployment)
+    if known is not None and any(live.get(name) != known.get(name) for name in changes):
+        raise click.ClickException(
+            "Someone else changed these tokens meanwhile. Nothing was changed; run this again"
+        )
     operations = patch_operations(live, changes)
     if not operations:
         return
     check({name: value for name, value in changes.items() if value is not None})
-    _check_count(sum(changes.get(name, "") is not None for name in {**live, **changes}))
+    _check_count(sum(value is not None for value in {**live, **changes}.values()))
     boto3.client("apigateway").update_stage(
         restApiId=deployment.api, stageName=API_STAGE, patchOperations=operations
     )

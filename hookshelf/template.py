@@ -8,6 +8,7 @@ logs without query strings, dead letters, alarms. All plain values; nothing here
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,7 @@ ACCESS_LOG = {
     "lambda": "$context.integration.status",
     "error": "$context.error.responseType",
 }
+ACCESS_LOG_FORMAT = json.dumps(ACCESS_LOG, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _api(options: Options) -> Json:
     name = stack_name(options.stage)  # Chalice calls the API of every stage alike
     # Not its `Arn`, which is that of the group's streams: it ends in `:*`.
     group = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}"
-    logs = {"DestinationArn": {"Fn::Sub": group}, "Format": _access_log_format()}
+    logs = {"DestinationArn": {"Fn::Sub": group}, "Format": ACCESS_LOG_FORMAT}
     return {
         "Name": name,
         "EndpointConfiguration": {"Type": "REGIONAL"},
@@ -145,10 +147,6 @@ def _api(options: Options) -> Json:
             },
         },
     }
-
-
-def _access_log_format() -> str:
-    return "{" + ",".join(f'"{name}":"{value}"' for name, value in ACCESS_LOG.items()) + "}"
 
 
 def _gateway_response(reason: str, status: str | None = None) -> Json:

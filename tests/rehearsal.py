@@ -125,7 +125,7 @@ def _function(handler: str) -> str:
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     documents = policies(STAGE, ENVIRONMENT, logs=LOGS, dead_letters=QUEUES)
     document = json.dumps(documents[handler])
-    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document)
+    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=document)
     queue = {"DeadLetterConfig": {"TargetArn": QUEUES[handler]}} if handler in QUEUES else {}
     made = client("lambda").create_function(
         FunctionName=name,

@@ -763,7 +763,7 @@ def test_a_stack_that_only_waits_for_a_change_set_is_not_waited_for() -> None:
 
 
 def test_a_template_that_is_too_long_for_a_call_goes_by_s3(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploying, "MAX_BODY", 1000)
+    monkeypatch.setattr("hookshelf.code.MAX_BODY", 1000)
     done = run(*FIRST)
 
     assert done.exit_code == 0, done.output

@@ -130,7 +130,7 @@ def only_logs(_: Deployed) -> None:
     name = function_name(STAGE, "deliver")
     where = f"arn:aws:logs:{HERE}:log-group:hookshelf-deliver:*"
     client("iam").put_role_policy(
-        RoleName=name, PolicyName="own", PolicyDocument=allowing("logs:PutLogEvents", where)
+        RoleName=name, PolicyName=name, PolicyDocument=allowing("logs:PutLogEvents", where)
     )
 
 
@@ -477,6 +477,29 @@ def test_the_probe_is_put_once_a_day_among_the_refused_bodies(deployed: Deployed
     assert keys.parse(version["Key"]).app == "doctor"
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"Resource": f"arn:aws:s3:::{BUCKET}/in/_rejected/*"},
+        {"NotResource": f"arn:aws:s3:::{BUCKET}/in/sendgrid/*"},
+    ],
+    ids=str,
+)
+def test_a_plain_put_that_is_refused_in_one_place_only_proves_too_little(
+    deployed: Deployed, about: dict[str, str]
+) -> None:
+    policy = json.loads(client("s3").get_bucket_policy(Bucket=BUCKET)["Policy"])
+    [once] = [one for one in policy["Statement"] if one["Sid"] == "HookshelfPutOnce"]
+    del once["NotResource"]
+    once.update(about)
+    client("s3").put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+    found = {one.id: one for one in doctor.examine(STAGE)}
+
+    assert found["put-once"].level == "failure"
+    assert "was refused" in found["put-once"].what
+
+
 def test_a_version_that_should_not_have_been_put_is_removed_again(deployed: Deployed) -> None:
     policy_without("HookshelfPutOnce")(deployed)
 
@@ -513,6 +536,9 @@ def test_read_only_puts_nothing_and_says_that_nothing_was_proved(deployed: Deplo
         {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:role/one"}},
         {"Action": "s3:DeleteObject"},
         {"NotResource": f"arn:aws:s3:::{BUCKET}/in/*"},
+        {"NotResource": [f"arn:aws:s3:::{BUCKET}/_events/*", f"arn:aws:s3:::{BUCKET}/*/x.json"]},
+        {"NotResource": f"arn:aws:s3:::{BUCKET}/in/sendgrid/*"},
+        {"NotResource": f"arn:aws:s3:::{BUCKET}/*.json"},
         {"Condition": {"Null": {"s3:if-none-match": "false"}}},
         {"Condition": {"Null": {"s3:if-none-match": "true"}, "Bool": {"aws:ViaAWSService": "no"}}},
     ],

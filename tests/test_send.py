@@ -189,7 +189,7 @@ def test_plain_json_can_be_sent_and_not_signed(served: Served) -> None:
 
     assert sent.exit_code == 0
     assert (signed.exit_code, len(served.stored())) == (2, 1)
-    assert "generic does not sign. Leave --sign away" in signed.stderr
+    assert "generic does not sign. Leave out --sign" in signed.stderr
 
 
 @pytest.mark.parametrize("source", SIGNERS)

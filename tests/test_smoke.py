@@ -32,7 +32,7 @@ from conftest import PROJECT
 from app import app
 from chalicelib import answers
 from hookshelf import deploying, packaging, stage_variables, web
-from hookshelf.deploying import Account
+from hookshelf.aws import Account
 from hookshelf.deployment import Deployment, find
 from hookshelf.smoke import bucket, front, registry, running, site, table
 from hookshelf.smoke.__main__ import command

@@ -384,7 +384,7 @@ def test_a_stage_s_token_is_not_sought_among_an_app_s(moto_endpoint: str, run: R
     done = run("revoke", fingerprint("one"), "--stage", stage.stage, "--app", "shop")
 
     assert done.exit_code == 2
-    assert "it is in validToken: leave --app away" in done.stderr
+    assert "it is in validToken: leave out --app" in done.stderr
 
 
 def test_a_token_is_revoked_however_often_and_however_it_is_written(

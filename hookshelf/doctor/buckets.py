@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -40,7 +41,7 @@ def bucket_check(id: str, *, good: str, why: str) -> Callable[[OfBucket], OfBuck
 @bucket_check(
     "bucket",
     good="Every bucket is there, in the functions' region, and the right account's.",
-    why="Without its bucket every delivery is answered with 503; in a stranger's, it is his.",
+    why="Without its bucket every delivery is answered with 503; a stranger reads what is his.",
 )
 def bucket(facts: Facts, bucket: Bucket) -> Iterator[Said]:
     """The bucket exists, in the region of the function, and belongs to whom it should."""
@@ -49,10 +50,10 @@ def bucket(facts: Facts, bucket: Bucket) -> Iterator[Said]:
         yield failure(f"There is no bucket {bucket.name}.", _make(facts, bucket))
     elif bucket.region != region:
         what = f"The bucket {bucket.name} is in {bucket.region}, the functions in {region}."
-        yield failure(what, f"Name one in {region} in ARCHIVE_BUCKETS; {facts.redeploy}")
-    elif not bucket.is_owned_by(bucket.owner):
+        yield failure(what, facts.redeploy_after(f"name one in {region} in ARCHIVE_BUCKETS"))
+    elif not bucket.is_owned:
         what = f"The bucket {bucket.name} is not of account {bucket.owner}."
-        yield failure(what, f"Name one of yours in ARCHIVE_BUCKETS; {facts.redeploy}")
+        yield failure(what, facts.redeploy_after("name one of yours in ARCHIVE_BUCKETS"))
 
 
 @check(
@@ -63,7 +64,8 @@ def bucket(facts: Facts, bucket: Bucket) -> Iterator[Said]:
 def bucket_owner(facts: Facts) -> Iterator[Said]:
     """ARCHIVE_BUCKET_OWNER is set."""
     if not facts.settings.bucket_owner:
-        mend = f"Set ARCHIVE_BUCKET_OWNER={facts.account} in .chalice/config.json; {facts.redeploy}"
+        setting = f'"ARCHIVE_BUCKET_OWNER": "{facts.account}"'
+        mend = facts.redeploy_after(f"set {setting} in .chalice/config.json")
         yield warning("ARCHIVE_BUCKET_OWNER is not set.", mend)
 
 
@@ -183,8 +185,14 @@ def _proved(bucket: Bucket, prefix: str) -> Iterator[Said]:
     if status == 200:
         what = f"The bucket {bucket.name} let {key} be overwritten{_removed(bucket, key, answer)}."
         yield failure(what, bucket.harden)
-    elif status == 403:
+    elif status == 403 and _is_promised(bucket, prefix):
         yield ok(f"Nothing can be overwritten in {bucket.name}: a plain put was refused.")
+    elif status == 403:
+        what = (
+            f"A plain put of {key} was refused in {bucket.name}, but no statement of its policy "
+            "refuses all that could overwrite a delivery."
+        )
+        yield failure(what, bucket.harden)
     else:
         yield _not_proved(bucket, "a plain put", status, answer)
 
@@ -209,10 +217,31 @@ def _removed(bucket: Bucket, key: str, answer: Json) -> str:
     return f" (that version, {version}, could not be removed)"
 
 
-def _promised(bucket: Bucket, prefix: str) -> Iterator[Said]:
+def _is_promised(bucket: Bucket, prefix: str) -> bool:
+    """Whether the policy refuses to overwrite any delivery, of whatever app."""
     demand = {"Null": {"s3:if-none-match": "true"}}
-    things = [f"{bucket.arn}/{_delivery(prefix)}", f"{bucket.arn}/{_rejected(prefix)}"]
-    if any(_denies(one, "s3:PutObject", things, demand) for one in bucket.policy):
+    return any(
+        _denies(one, "s3:PutObject", [], demand) and _is_about_all(one, f"{bucket.arn}/{prefix}")
+        for one in bucket.policy
+    )
+
+
+def _is_about_all(statement: Json, below: str) -> bool:
+    """Whether it spares nothing below there but segments that begin with `_`, as no delivery's do.
+
+    The refused bodies' is one of them; what is put there is proved.
+    """
+    if "Resource" in statement:
+        return any(covers(one, f"{below}*") for one in listed(statement["Resource"]))
+    spared = {one: re.split(r"[*?]", one)[0] for one in listed(statement.get("NotResource", ()))}
+    return all(
+        "/_" in one or not (begin.startswith(below) or below.startswith(begin))
+        for one, begin in spared.items()
+    )
+
+
+def _promised(bucket: Bucket, prefix: str) -> Iterator[Said]:
+    if _is_promised(bucket, prefix):
         yield ok(f"The policy of bucket {bucket.name} refuses to overwrite; it was not proved.")
     else:
         what = (
@@ -260,8 +289,9 @@ def _fate(bucket: Bucket, rule: Json) -> Iterator[Said]:
     """What a rule does to the deliveries that it reaches."""
     name = rule.get("ID", "without an id")
     mend = (
-        f"aws s3api get-bucket-lifecycle-configuration --bucket {bucket.name}; put it back with "
-        "put-bucket-lifecycle-configuration without that rule"
+        f"aws s3api get-bucket-lifecycle-configuration --bucket {bucket.name} > rules.json; "
+        f"aws s3api put-bucket-lifecycle-configuration --bucket {bucket.name} "
+        "--lifecycle-configuration file://rules.json  # in between take that rule out of the file"
     )
     end = rule.get("Expiration", {})
     when = f"after {end['Days']} days" if "Days" in end else f"on {end.get('Date', '')}"
@@ -332,4 +362,9 @@ def _unwatch(facts: Facts, bucket: str, notification: Json) -> str:
             f"hookshelf watch {bucket} --off {stage}; "
             f"hookshelf watch {bucket} --prefix ANOTHER/ {stage}"
         )
-    return f"Take the notification {notification.get('Id', '')} off the bucket {bucket}."
+    return (
+        f"aws s3api get-bucket-notification-configuration --bucket {bucket} > all.json; "
+        f"aws s3api put-bucket-notification-configuration --bucket {bucket} "
+        "--notification-configuration file://all.json  # in between take "
+        f"{notification.get('Id', 'it')} out of the file"
+    )

@@ -89,9 +89,10 @@ class Canary:
         for place in self.facts.settings.places:
             hours = {hour_prefix(place.prefix, APP, at) for at in (self.started, datetime.now(UTC))}
             for prefix in (*sorted(hours), rejected_prefix(place.prefix, APP)):
-                for key in self._keys(place.bucket, prefix):
-                    if digest in key:
-                        return f"{place.bucket}/{key}"
+                where = {"Bucket": place.bucket, "Prefix": prefix}
+                for found in self.facts.every("s3", "list_objects_v2", "Contents", **where):
+                    if digest in found["Key"]:
+                        return f"{place.bucket}/{found['Key']}"
         return ""
 
     def read(self, bucket: str, key: str) -> bytes | None:
@@ -104,15 +105,6 @@ class Canary:
         with found["Body"] as stream:
             content: bytes = stream.read()
         return content
-
-    def _keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        more: Json = {}
-        while True:
-            found = self.facts.ask("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-            yield from (one["Key"] for one in (found or {}).get("Contents", ()))
-            if not found or not found.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": found["NextContinuationToken"]}
 
     @property
     def _logs(self) -> str:

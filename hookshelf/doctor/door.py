@@ -12,9 +12,8 @@ from hookshelf.deployment import API_STAGE
 from hookshelf.doctor.facts import Facts
 from hookshelf.doctor.findings import Said, check, failure, ok, warning
 from hookshelf.stage_variables import CLOSED, Member, members, token_variables
-from hookshelf.template import ACCESS_LOG
+from hookshelf.template import ACCESS_LOG_FORMAT, BURST, RATE
 
-OUR_FORMAT = json.dumps(ACCESS_LOG)
 SHORTEST = 22  # characters: 128 bits in base64
 # The variables of access logs that hold nothing a sender put into its query, headers or body.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html
@@ -63,7 +62,7 @@ def token_strength(facts: Facts) -> Iterator[Said]:
         found = members(facts.variables[name])
         whose = f"--stage {facts.deployment.stage}" + (f" --app {app}" if app else "")
         revoke = f"once senders use the new one: hookshelf token revoke --old {whose}"
-        mend = f"hookshelf token rotate {whose}; {revoke}"
+        mend = f"hookshelf token rotate {whose}  # and {revoke}"
         for is_bad, say, what in (
             (_is_weak, failure, f"holds a plain token of fewer than {SHORTEST} characters"),
             (_is_published, failure, "holds the token for trying out, which is in the source"),
@@ -72,9 +71,10 @@ def token_strength(facts: Facts) -> Iterator[Said]:
             if any(map(is_bad, found)):
                 yield say(f"The stage variable {name} {what}.", mend)
                 break
-        if _usable(facts.variables[name]) and any(not one.usable for one in found):
+        useless = [one.fingerprint for one in found if not one.usable]
+        if useless and len(useless) < len(found):
             what = f"The stage variable {name} has a member that lets in nobody."
-            yield warning(what, f"hookshelf token list {whose}; hookshelf token revoke it")
+            yield warning(what, f"hookshelf token revoke {' '.join(useless)} {whose}")
 
 
 @check(
@@ -165,7 +165,9 @@ def access_log(facts: Facts) -> Iterator[Said]:
     if leaks := leaking(log["format"]):
         what = f"The access log writes {', '.join(leaks)}, which may hold a token or a body."
         patch = {"op": "replace", "path": "/accessLogSettings/format"}
-        yield failure(what, _update_stage(facts, json.dumps([patch | {"value": OUR_FORMAT}])))
+        yield failure(
+            what, _update_stage(facts, json.dumps([patch | {"value": ACCESS_LOG_FORMAT}]))
+        )
 
 
 @check(
@@ -181,7 +183,7 @@ def throttling(facts: Facts) -> Iterator[Said]:
     if not 0 < found.get("throttlingRateLimit", 0) < 10_000:
         limits = [
             f"op=replace,path=/*/*/throttling/{limit}"
-            for limit in ("rateLimit,value=50", "burstLimit,value=100")
+            for limit in (f"rateLimit,value={RATE}", f"burstLimit,value={BURST}")
         ]
         yield warning("The stage has no limit of requests.", _update_stage(facts, *limits))
 

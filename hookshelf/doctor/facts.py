@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import boto3
@@ -54,7 +55,7 @@ class Facts:
     def __init__(self, deployment: Deployment, *, read_only: bool = False) -> None:
         self.deployment = deployment
         self.read_only = read_only  # whether nothing may be put anywhere
-        self._clients: dict[str, Any] = {}
+        self._client = cache(boto3.client)
 
     @property
     def redeploy(self) -> str:
@@ -62,6 +63,10 @@ class Facts:
         if self.deployment.made_by == "stack":
             return f"hookshelf deploy --stage {self.deployment.stage}"
         return f"chalice deploy --stage {self.deployment.stage}"
+
+    def redeploy_after(self, step: str) -> str:
+        """The same command, with what has to be done before it as a comment."""
+        return f"{self.redeploy}  # first {step}"
 
     @cached_property
     def api(self) -> Json:
@@ -162,29 +167,31 @@ class Facts:
         """What AWS answers; None where it answers with one of the codes `absent`."""
         client = self._client(service)
         try:
-            answer: Json = getattr(client, operation)(**arguments)
+            with _asking(service, operation):
+                answer: Json = getattr(client, operation)(**arguments)
         except ClientError as error:
             if error.response["Error"]["Code"] in (absent or ()):
                 return None
             raise not_checked(client, error) from None
-        except BotoCoreError as error:
-            what = f"{service} {operation} fails: {type(error).__name__}"
-            raise NotChecked(
-                what, f"Look at the network and the credentials, then {AGAIN}."
-            ) from None
         return answer
+
+    def every(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+        """All that AWS lists under a key of its answers, page after page."""
+        client = self._client(service)
+        try:
+            with _asking(service, operation):
+                for page in client.get_paginator(operation).paginate(**arguments):
+                    yield from page.get(key, ())
+        except ClientError as error:
+            raise not_checked(client, error) from None
 
     def status(self, service: str, operation: str, **arguments: Any) -> tuple[int, Json]:
         """The HTTP status that AWS answers with, and the answer; for what may well be refused."""
         try:
-            answer: Json = getattr(self._client(service), operation)(**arguments)
+            with _asking(service, operation):
+                answer: Json = getattr(self._client(service), operation)(**arguments)
         except ClientError as error:
             answer = error.response
-        except BotoCoreError as error:
-            what = f"{service} {operation} fails: {type(error).__name__}"
-            raise NotChecked(
-                what, f"Look at the network and the credentials, then {AGAIN}."
-            ) from None
         return answer["ResponseMetadata"]["HTTPStatusCode"], answer
 
     def _found(self, service: str, operation: str, what: str, **arguments: Any) -> Json:
@@ -195,31 +202,18 @@ class Facts:
         return found
 
     def _inline(self, role: str) -> Iterator[tuple[str, Json]]:
-        for name in self._every("list_role_policies", "PolicyNames", RoleName=role):
+        for name in self.every("iam", "list_role_policies", "PolicyNames", RoleName=role):
             found = self._found("iam", "get_role_policy", "policy", RoleName=role, PolicyName=name)
             yield name, found["PolicyDocument"]
 
     def _attached(self, role: str) -> Iterator[tuple[str, Json]]:
-        for one in self._every("list_attached_role_policies", "AttachedPolicies", RoleName=role):
+        attached = ("list_attached_role_policies", "AttachedPolicies")
+        for one in self.every("iam", *attached, RoleName=role):
             arn = one["PolicyArn"]
             policy = self._found("iam", "get_policy", "policy", PolicyArn=arn)["Policy"]
             version = {"PolicyArn": arn, "VersionId": policy["DefaultVersionId"]}
             found = self._found("iam", "get_policy_version", "policy", **version)
             yield arn, found["PolicyVersion"]["Document"]
-
-    def _every(self, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-        more: Json = {}
-        while True:
-            found = self._found("iam", operation, "role", **arguments, **more)
-            yield from found[key]
-            if not found.get("IsTruncated"):
-                return
-            more = {"Marker": found["Marker"]}
-
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = boto3.client(service)
-        return self._clients[service]
 
 
 class Bucket:
@@ -257,12 +251,13 @@ class Bucket:
         found = self._ask("head_bucket", ["404", "NoSuchBucket"])
         return None if found is None else found.get("BucketRegion") or self.facts.arn["region"]
 
-    def is_owned_by(self, account: str) -> bool:
-        """Whether S3 says so. Only for a bucket that we may look at anyhow.
+    @property
+    def is_owned(self) -> bool:
+        """Whether S3 says that it is this account's. Only for a bucket that we may look at anyhow.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
         """
-        return self._ask("head_bucket", ["403"], ExpectedBucketOwner=account) is not None
+        return self._ask("head_bucket", ["403"], ExpectedBucketOwner=self.owner) is not None
 
     @cached_property
     def public_access(self) -> Json:
@@ -324,6 +319,17 @@ class Bucket:
             what = f"{self.name} is an access point, and the bucket behind it is not looked at"
             raise NotChecked(what, "Look at that bucket yourself, or name it in ARCHIVE_BUCKETS.")
         return self.facts.ask("s3", operation, absent, Bucket=self.name, **arguments)
+
+
+@contextmanager
+def _asking(service: str, operation: str) -> Iterator[None]:
+    """Within it a call that reaches nobody raises NotChecked."""
+    try:
+        yield
+    except BotoCoreError as error:
+        what = f"{service} {operation} fails: {type(error).__name__}"
+        mend = f"Look at the network and the credentials, then {AGAIN}."
+        raise NotChecked(what, mend) from None
 
 
 def statements(document: Json) -> list[Json]:

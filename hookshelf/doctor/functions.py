@@ -75,8 +75,11 @@ def runtime(facts: Facts) -> Iterator[Said]:
     ending = [f"python3.{minor}" for minor in range(ENDING + 1)]
     runtimes = {name: one.get("Runtime") for name, one in facts.functions.items()}
     if old := sorted(f"{name} ({one})" for name, one in runtimes.items() if one in ending):
-        mend = f"Install Python 3.13 or 3.12; {facts.redeploy}"
-        yield warning(f"At its end is the Python of {', '.join(old)}.", mend)
+        step = "install Python 3.13 or 3.12"
+        if facts.deployment.made_by == "chalice":  # which takes the Python that it runs under
+            step += ", then run: make clean; make PYTHON=python3.13 .venv/run.done"
+        mend = facts.redeploy_after(step)
+        yield warning(f"Lambda's support ends for the Python of {', '.join(old)}.", mend)
 
 
 @check(
@@ -111,7 +114,7 @@ def apps_file(facts: Facts) -> Iterator[Said]:
     except SettingError as error:
         if refused := _refused(error):
             raise NotChecked(f"{error} ({refused})", "Allow the doctor to read it.") from None
-        yield failure(f"{error}.", f"Mend it; {facts.redeploy}")
+        yield failure(f"{error}.", facts.redeploy_after("mend that"))
 
 
 @check(
@@ -129,7 +132,7 @@ def same_settings(facts: Facts) -> Iterator[Said]:
     )
     if names:
         what = f"api_handler and deliver differ in {', '.join(names)}."
-        yield warning(what, f"Set the same in .chalice/config.json; {facts.redeploy}")
+        yield warning(what, facts.redeploy_after("set the same in .chalice/config.json"))
 
 
 def expected(facts: Facts, handler: str, kms_keys: list[str]) -> Json:
@@ -159,7 +162,7 @@ def _policy(facts: Facts, handler: str) -> Iterator[Said]:
     for grant in grants:
         for action, resource in uncovered(grant.statement, widest["Statement"]):
             what = f"{handler} may {action} on {resource} by {grant.policy}, and need not."
-            yield failure(what, _detach(grant) if grant.is_attached else _put(grant, wanted))
+            yield failure(what, _put(grant, wanted) if _is_own(grant) else _take_away(grant))
     # Whether a condition is met, only the canary knows.
     allowed = [grant.statement | {"Condition": {}} for grant in grants]
     for statement in wanted["Statement"]:
@@ -203,12 +206,20 @@ def _here(facts: Facts, statement: Json) -> Json:
 def _own(facts: Facts, handler: str, grants: list[Grant]) -> Grant:
     """The policy that is the function's own, there or still to be made."""
     role = facts.function(handler)["Role"].rpartition("/")[2]
-    return next((one for one in grants if not one.is_attached), Grant(role, "hookshelf", {}))
+    return next(filter(_is_own, grants), Grant(role, "hookshelf", {}))
 
 
-def _detach(grant: Grant) -> str:
-    which = f"--role-name {grant.role} --policy-arn {grant.policy}"
-    return f"aws iam detach-role-policy {which}"
+def _is_own(grant: Grant) -> bool:
+    """Whether Chalice or our stack made the policy: they call it after the role."""
+    return grant.policy in (grant.role, "hookshelf") or grant.policy.endswith("RolePolicy")
+
+
+def _take_away(grant: Grant) -> str:
+    if grant.is_attached:
+        which = f"--role-name {grant.role} --policy-arn {grant.policy}"
+        return f"aws iam detach-role-policy {which}"
+    # Nor could CloudFormation delete a role that has a policy of somebody else's.
+    return f"aws iam delete-role-policy --role-name {grant.role} --policy-name {grant.policy}"
 
 
 def _put(grant: Grant, wanted: Json) -> str:
@@ -220,21 +231,20 @@ def _put(grant: Grant, wanted: Json) -> str:
 def _settings(facts: Facts, handler: str) -> Iterator[Said]:
     environ = facts.environment(handler)
     for problem in _problems(handler, environ):
-        mend = f"Mend it in .chalice/config.json; {facts.redeploy}"
+        mend = facts.redeploy_after("see whether .chalice/config.json says so")
         yield failure(f"{handler}: {problem}.", mend)
     for name in sorted(environ):
         if name.startswith("AWS_ENDPOINT_URL"):
             what = f"{handler}: {name} is set, so deliveries go to another server than AWS's."
-            yield warning(what, f"Take it out of .chalice/config.json; {facts.redeploy}")
+            yield warning(what, facts.redeploy_after("take it out of .chalice/config.json"))
 
 
 def _problems(handler: str, environ: Mapping[str, str]) -> Iterator[str]:
-    checks = [snowplow.outputs] if handler == "track_s3" else [from_environment]
-    for one in checks:
-        try:
-            one(environ)
-        except SettingError as error:
-            yield str(error)
+    read = snowplow.outputs if handler == "track_s3" else from_environment
+    try:
+        read(environ)
+    except SettingError as error:
+        yield str(error)
     if environ.get("ARCHIVE_FOLDER", "").strip() and handler != "track_s3":
         yield "ARCHIVE_FOLDER is set, and Lambda's disk is gone with the function"
     app = environ.get("DIRECT_APP", "").strip()

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 import boto3
 import click
 
-from hookshelf import deploying
-from hookshelf.aws import refusals
-from hookshelf.deploying import Account
+from hookshelf import aws, code
+from hookshelf.aws import Account, refusals
 from hookshelf.deployment import stack_name
 from hookshelf.smoke import registry, site, table
 from hookshelf.smoke.checks import CHECKS
@@ -56,11 +55,11 @@ def command(
       make smoke-aws ARGS=--clean
     """
     if clean and (keep or as_json):
-        raise click.UsageError("--clean checks nothing. Leave --keep and --json away")
+        raise click.UsageError("--clean checks nothing. Leave out --keep and --json")
     if region:
         os.environ["AWS_DEFAULT_REGION"] = region
         boto3.setup_default_session()
-    account = deploying.account()
+    account = aws.account()
     left = site.leftovers(account)
     if clean:
         sys.exit(_clean(account, left, yes))
@@ -78,7 +77,7 @@ def _announcement(account: Account, bucket: str) -> str:
     return f"""In account {account.id}, {account.region}, this makes
   + the bucket {bucket}
   + the stack {stack_name(site.STAGE)}: an API, three functions with roles and logs, queues, alarms
-  + the bucket {account.code_bucket} for the code, unless it is there
+  + the bucket {code.bucket_name(account)} for the code, unless it is there
 sends some 150 requests, 30 MB in all, and removes everything again.
 It takes ten minutes, and should cost less than five cents: the largest part are alarms and metrics,
 which count by the hour.

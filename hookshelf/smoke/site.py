@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.apps import PACKAGE
 from hookshelf import bucket as hardening
 from hookshelf import deploying, packaging, web
-from hookshelf.deploying import Account, Build, Wish
+from hookshelf.aws import Account
+from hookshelf.deploying import Build, Wish
 from hookshelf.deployment import find, stack_name
 from hookshelf.packaging import Order, Package
 from hookshelf.smoke.running import SIGNED_APP
@@ -63,7 +65,7 @@ def bucket_name() -> str:
 def make_bucket(name: str, account: Account) -> None:
     """An empty bucket with our tag; `hookshelf deploy` hardens it later."""
     hardening.make(name, account.region, account.id)
-    boto3.client("s3").put_bucket_tagging(**_named(name, account), Tagging={"TagSet": [TAG]})
+    boto3.client("s3").put_bucket_tagging(**account.named(name), Tagging={"TagSet": [TAG]})
 
 
 def deploy(bucket: str, account: Account, tools: Tools) -> World:
@@ -149,7 +151,7 @@ def _tagged(account: Account) -> Iterator[str]:
     )
     for page in pages:
         for one in page["Buckets"]:
-            if _BUCKET.fullmatch(one["Name"]) and TAG in _tags(s3, _named(one["Name"], account)):
+            if _BUCKET.fullmatch(one["Name"]) and TAG in _tags(s3, account.named(one["Name"])):
                 yield one["Name"]
 
 
@@ -171,24 +173,10 @@ def _remove_stack() -> None:
 
 def _remove_bucket(name: str, account: Account) -> None:
     """With every version, and every delete marker."""
-    s3, where = boto3.client("s3"), _named(name, account)
-    try:
-        for page in s3.get_paginator("list_object_versions").paginate(**where):
-            _remove_versions(s3, where, page)
-        s3.delete_bucket(**where)
-    except s3.exceptions.NoSuchBucket:
-        pass  # it was never made
-
-
-def _remove_versions(s3: Any, where: dict[str, str], page: dict[str, Any]) -> None:
-    found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-    objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
-    if objects:
-        s3.delete_objects(**where, Delete={"Objects": objects, "Quiet": True})
-
-
-def _named(name: str, account: Account) -> dict[str, str]:
-    return {"Bucket": name, "ExpectedBucketOwner": account.id}
+    s3, ours = boto3.resource("s3"), {"ExpectedBucketOwner": account.id}
+    with suppress(s3.meta.client.exceptions.NoSuchBucket):  # it was never made
+        s3.Bucket(name).object_versions.filter(**ours).delete(**ours)
+        s3.Bucket(name).delete(**ours)
 
 
 def _done(step: Callable[[], None]) -> bool:

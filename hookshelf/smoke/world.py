@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.tokens import variable_name
 from hookshelf import stage_variables, web
-from hookshelf.deploying import Account
+from hookshelf.aws import Account
 from hookshelf.deployment import API_STAGE, Deployment, stack_name
 from hookshelf.web import Answer, Request, Unreachable
 
@@ -107,7 +107,7 @@ class World:
     @property
     def named(self) -> dict[str, str]:
         """What every call about the bucket is given."""
-        return {"Bucket": self.bucket, "ExpectedBucketOwner": self.account.id}
+        return self.account.named(self.bucket)
 
     def keys(self, body: bytes) -> list[str]:
         """Where the archive has a body."""

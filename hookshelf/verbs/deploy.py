@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -9,6 +10,15 @@ import click
 from hookshelf import deploying, doctor, packaging
 from hookshelf.deployment import find
 from hookshelf.options import KeyArn
+
+# An e-mail address, or an SNS topic's ARN; SNS is the judge of what is before and after the @.
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|arn:aws[\w-]*:sns:[\w-]+:\d{12}:[\w-]+(\.fifo)?")
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value and not _ADDRESS.fullmatch(value):
+        raise click.BadParameter("give an e-mail address or the ARN of an SNS topic, '' for nobody")
+    return value
 
 
 @click.command()
@@ -25,12 +35,13 @@ from hookshelf.options import KeyArn
 @click.option(
     "--keep",
     "keep_days",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 36_500),  # a hundred years
     metavar="DAYS",
     help="With --create-bucket: expire deliveries after so many days; 0: keep them for ever.",
 )
 @click.option(
     "--alarms-to",
+    callback=_address,
     metavar="ADDRESS",
     help="E-mail address, or an SNS topic's ARN, that alarms are sent to.",
 )
@@ -92,7 +103,8 @@ def command(
 def _carry_out(plan: deploying.Plan) -> None:
     if plan.token:
         # Before anything is made: should this be interrupted, it is known and not lost.
-        click.echo(f"The first token, shown only now; the stage keeps its SHA-256: {plan.token}")
+        click.echo(f"The first token, shown only now: {plan.token}")
+        click.echo("The stage keeps no more than its SHA-256.")
     try:
         deploying.carry_out(plan)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from hookshelf import deploying
 
 @click.command()
 @click.option("--stage", required=True, help="Whose stack to delete.")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 def command(*, stage: str, yes: bool) -> None:
     """Delete the stack of a stage: its API, functions, tokens, logs, queues and alarms.
 
@@ -28,7 +28,9 @@ def command(*, stage: str, yes: bool) -> None:
     """
     buckets = deploying.archive_of(stage)
     click.echo(f"Stage {stage}: the stack, with its tokens, logs and dead letters, is deleted.")
-    if sys.stdin.isatty() and not yes:
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("Give --yes if that is meant")
+    if not yes:
         click.confirm("Go on?", default=False, abort=True)
     deploying.destroy(stage)
     click.echo(f"Gone. Kept, with all that is archived: {buckets}")

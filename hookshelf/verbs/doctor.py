@@ -62,7 +62,7 @@ def command(
       hookshelf doctor --stage prod --read-only --json
     """
     if canary and read_only:
-        raise click.UsageError("--canary stores deliveries. Leave --read-only away, or --canary")
+        raise click.UsageError("--canary stores deliveries. Leave out --read-only, or --canary")
     if url and not canary:
         raise click.UsageError("--url is where the canary goes. Give --canary with it")
     findings = doctor.examine(stage, canary=canary, url=url, read_only=read_only)

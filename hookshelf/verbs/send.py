@@ -98,7 +98,7 @@ def command(
     if not (is_signed or key or secret or generate or bad_signature):
         signing_key = None
     elif source.sign is None:
-        raise click.UsageError(f"{source_name} does not sign. Leave --sign away")
+        raise click.UsageError(f"{source_name} does not sign. Leave out --sign")
     else:
         signing_key = _signing_key(source, key, secret, generate)
     where = url or _local_url(app or source_name, port)

@@ -15,6 +15,7 @@ from chalicelib.keys import is_app
 from chalicelib.tokens import variable_name
 from hookshelf import deployment, stage_variables
 from hookshelf.settings import STAGE as LOCAL
+from hookshelf.stack import Stack
 from hookshelf.stage_variables import CLOSED, Member
 
 # https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/troubleshooting
@@ -218,7 +219,7 @@ def revoke(
         raise click.UsageError(_nothing_there(door))
     gone = _named(door, fingerprints) if fingerprints else _chosen(door, every)
     left = _without(door, gone, every)
-    stage_variables.write(door.deployment, {door.name: left})
+    _write(door, left)
     _report(door, gone, _accepted(left))
 
 
@@ -231,6 +232,16 @@ def _door(stage: str, app: str | None) -> Door:
     stage_variables.check({variable_name(app): CLOSED})  # the app's name may be too long
     found = deployment.find(stage)
     return Door(found, app, stage_variables.read(found))
+
+
+def _write(door: Door, value: str) -> None:
+    stage = door.deployment.stage
+    if door.deployment.made_by == "stack" and Stack(deployment.stack_name(stage)).is_at_work():
+        raise click.ClickException(
+            f"A deploy of stage {stage} is under way, and might put back the tokens of before. "
+            "Nothing was changed; wait for its end, and run this again"
+        )
+    stage_variables.write(door.deployment, {door.name: value}, known=door.variables)
 
 
 def _agree(app: str, yes: bool) -> None:
@@ -251,7 +262,7 @@ def _add(door: Door) -> str:
     """Add a token and show it on stdout, once; what to do with it."""
     token, member = stage_variables.new_token()
     value = stage_variables.added(door.variables.get(door.name), member)
-    stage_variables.write(door.deployment, {door.name: value})
+    _write(door, value)
     click.echo(token)
     [made] = stage_variables.members(member)
     return (
@@ -290,7 +301,7 @@ def _elsewhere(door: Door, fingerprint: str) -> str:
     for name, app in stage_variables.token_variables(door.variables).items():
         held = stage_variables.members(door.variables[name])
         if any(one.digest.startswith(fingerprint) for one in held):
-            return f"; it is in {name}: " + (f"give --app {app}" if app else "leave --app away")
+            return f"; it is in {name}: " + (f"give --app {app}" if app else "leave out --app")
     return f". See: hookshelf token list {door.options}"
 
 

@@ -11,15 +11,10 @@ import boto3
 import click
 
 from chalicelib.settings import from_environment
+from hookshelf.deployment import function_name
 
 ID = "hookshelf-track-s3"  # ours among the bucket's notifications
 EVENTS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
-CONFIGURATIONS = (
-    "TopicConfigurations",
-    "QueueConfigurations",
-    "LambdaFunctionConfigurations",
-    "EventBridgeConfiguration",
-)
 
 
 @click.command()
@@ -50,7 +45,7 @@ def command(*, bucket: str, prefix: str, function: str | None, stage: str, off: 
         _stop(s3, functions, bucket, configuration)
         click.echo(f"{bucket} does not notify hookshelf.")
         return
-    arn, variables = _function(functions, function or f"hookshelf-{stage}-track_s3")
+    arn, variables = _function(functions, function or function_name(stage, "track_s3"))
     _refuse_loops(bucket, prefix, variables)
     _permit(functions, arn, bucket)
     _put(s3, bucket, with_ours(configuration, arn, prefix))
@@ -61,8 +56,11 @@ def without_ours(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """A bucket's notification configuration without our part."""
     functions = configuration.get("LambdaFunctionConfigurations", [])
     others = [one for one in functions if one.get("Id") != ID]
-    rest = {name: value for name, value in configuration.items() if name in CONFIGURATIONS}
-    rest.pop("LambdaFunctionConfigurations", None)
+    rest = {
+        kind: those
+        for kind, those in configuration.items()
+        if kind not in ("LambdaFunctionConfigurations", "ResponseMetadata")
+    }
     return rest | ({"LambdaFunctionConfigurations": others} if others else {})
 
 
