@@ -252,6 +252,60 @@ def test_a_token_that_is_rotated_while_a_deploy_waits_is_not_put_back() -> None:
     assert stage_variables.read(find("dev")) == live
 
 
+@pytest.mark.parametrize("change", [["rotate"], ["new"], ["revoke", "--all"]], ids=" ".join)
+def test_no_token_is_changed_while_a_stack_that_knows_the_old_ones_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, change: list[str]
+) -> None:
+    run(*FIRST)
+    live = stage_variables.read(find("dev"))
+    monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_IN_PROGRESS")
+    done = run("token", *change, "--stage", "dev")
+
+    assert done.exit_code == 1
+    assert "A deploy of stage dev is under way" in done.output
+    assert stage_variables.read(find("dev")) == live
+
+
+def test_what_was_changed_behind_the_stack_is_put_back() -> None:
+    run(*FIRST)
+    functions = boto3.client("lambda")
+    before = functions.get_function_configuration(FunctionName="hookshelf-dev-deliver")
+    functions.update_function_configuration(
+        FunctionName="hookshelf-dev-deliver",
+        Timeout=3,
+        Environment={"Variables": {"ARCHIVE_BUCKETS": "elsewhere"}},
+    )
+    dry, done = run(*DEPLOY, "--dry-run"), run(*DEPLOY)
+    after = functions.get_function_configuration(FunctionName="hookshelf-dev-deliver")
+
+    line = "~ hookshelf-dev-deliver, changed behind the stack, is put back (Environment, Timeout)"
+    assert line in dry.stdout
+    assert line in done.stderr
+    assert (after["Timeout"], after["Environment"]) == (before["Timeout"], before["Environment"])
+    assert line not in run(*DEPLOY).output
+
+
+def test_what_the_stack_cannot_bring_back_is_said() -> None:
+    run(*FIRST)
+    boto3.client("lambda").delete_function(FunctionName="hookshelf-dev-deliver")
+    no_function = run(*DEPLOY)
+    boto3.client("apigateway").delete_stage(restApiId=find("dev").api, stageName="api")
+    no_stage = run(*DEPLOY)
+
+    assert (no_function.exit_code, no_stage.exit_code) == (1, 1)
+    assert "Function hookshelf-dev-deliver was deleted behind the stack" in no_function.output
+    assert "The API or its stage was deleted behind the stack" in no_stage.output
+    assert "hookshelf destroy --stage dev, then deploy again" in no_stage.output
+
+
+@pytest.mark.parametrize("address", ["nonsense", " ", "arn:", "arn:aws:sqs:us-east-1:1:queue"])
+def test_alarms_go_to_an_address_or_a_topic_and_nowhere_else(address: str) -> None:
+    done = run(*FIRST, "--alarms-to", address)
+
+    assert done.exit_code == 2
+    assert "give an e-mail address or the ARN of an SNS topic" in done.output
+
+
 def rolled_back(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """Let the n-th update of a stack fail, after which it is as the stack knew it before."""
     real, begun = Stack.update, []
@@ -550,7 +604,37 @@ def test_destroying_what_is_not_there_is_misuse() -> None:
     done = run("destroy", "--stage", "dev", "--yes")
 
     assert done.exit_code == 2
-    assert "not deployed" in done.output
+    assert "Stage dev has no stack in this region" in done.output
+
+
+def test_a_stage_that_chalice_deployed_is_left_to_chalice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    noted = tmp_path / ".chalice" / "deployed" / "dev.json"
+    noted.parent.mkdir(parents=True)
+    noted.touch()
+    monkeypatch.setattr(deploying, "PACKAGE", tmp_path)
+    done = run("destroy", "--stage", "dev", "--yes")
+
+    assert done.exit_code == 2
+    assert "chalice delete --stage dev" in done.output
+
+
+def test_without_a_terminal_nothing_is_destroyed_unless_that_is_meant() -> None:
+    run(*FIRST)
+    done = run("destroy", "--stage", "dev")
+
+    assert done.exit_code == 2
+    assert "Give --yes" in done.output
+    assert Stack("hookshelf-dev").status() == "CREATE_COMPLETE"
+
+
+def test_an_empty_bucket_for_code_that_was_left_goes_too() -> None:
+    boto3.client("s3").create_bucket(Bucket=CODE)
+    done = run("destroy", "--stage", "dev", "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
 
 
 class Killed(Exception):

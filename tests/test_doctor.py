@@ -6,8 +6,10 @@ are made at once, to save time; each has to be found, and nothing else may be.
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -381,11 +383,18 @@ def test_each_fault_is_found_named_and_mended_and_nothing_else_is_found(
     for fault in faults:
         mine = [finding for finding in found if finding.id == fault.check]
         assert [one for one in mine if fault.says in one.what and one.level == fault.level], fault
-        assert all(one.why and one.mend for one in mine)
+        assert all(one.why and is_pasted(one.mend) for one in mine)
         assert doctor.report(mine) == (fault.level == "failure")
         assert doctor.report(mine, strict=True) == 1
     if not faults[0].alone:
         assert {one.id for one in found} == {fault.check for fault in faults}
+
+
+def is_pasted(mend: str) -> bool:
+    """Whether it is commands for a shell, with advice only in a comment."""
+    commands = shlex.split(mend.replace(";", " ; "), comments=True)
+    first = [word for before, word in pairwise([";", *commands]) if before == ";"]
+    return set(first) <= {"aws", "hookshelf", "chalice", "python"}
 
 
 def test_a_warning_alone_is_exit_0_and_with_strict_1(deployed: Deployed) -> None:
@@ -457,6 +466,17 @@ def test_options_that_cannot_be_meant_are_misuse(options: list[str], said: str) 
     assert done.exit_code == 2
     assert said in done.stderr
     assert "token=abc" not in done.stderr
+
+
+def test_a_policy_that_is_not_ours_is_taken_away_as_the_stack_could_not_delete_its_role(
+    deployed: Deployed,
+) -> None:
+    deployed.allow("api_handler", "s3:GetObject", f"arn:aws:s3:::{BUCKET}/*")
+
+    [fault] = faults_in(doctor.examine(STAGE))
+
+    role = function_name(STAGE, "api_handler")
+    assert fault.mend == f"aws iam delete-role-policy --role-name {role} --policy-name more"
 
 
 # --- put once

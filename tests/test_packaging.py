@@ -105,3 +105,20 @@ def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
     assert config["stages"]["dev"]["environment_variables"] == {"ARCHIVE_BUCKETS": "mine"}
     assert json.loads((tmp_path / ".chalice" / policy).read_text()) == {"Version": "ours"}
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_what_a_stage_says_of_its_functions_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 512}}}
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"dev": own}}))
+    monkeypatch.setattr(packaging, "PACKAGE", tmp_path)
+    (tmp_path / "project").mkdir()
+    packaging._render(Order("dev"), tmp_path / "project")
+    config = json.loads((tmp_path / "project" / ".chalice" / "config.json").read_text())
+
+    assert config["stages"]["dev"]["lambda_functions"]["api_handler"] == {
+        "lambda_memory_size": 512,
+        "iam_policy_file": "policy-dev-api_handler.json",
+    }
