@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
+from botocore import xform_name
 from botocore.exceptions import EndpointConnectionError
 from click.testing import CliRunner, Result
 from conftest import TOKEN
@@ -627,6 +628,64 @@ def test_a_rule_that_reaches_deliveries_is_a_fault(harmful: dict[str, Any]) -> N
     here = [rule("hookshelf-rejected-in", "in/_rejected/", Expiration={"Days": 30}), harmful]
 
     assert judged(here) == ["failure"]
+
+
+def paste(command: str) -> None:
+    """Do what a command of `aws s3api` does."""
+    _, _, operation, *words = shlex.split(command)
+    members = (
+        client("s3")
+        .meta.service_model.operation_model(
+            "".join(part.capitalize() for part in operation.split("-"))
+        )
+        .input_shape.members
+    )
+    given = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        [name] = [one for one in members if f"--{xform_name(one, '-')}" == option]
+        given[name] = json.loads(value) if members[name].type_name == "structure" else value
+    getattr(client("s3"), operation.replace("-", "_"))(**given)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_mends_a_rule_takes_it_out_and_leaves_the_others(
+    deployed: Deployed, alone: bool
+) -> None:
+    off = rule("off", "in/", Expiration={"Date": datetime(2030, 1, 1, tzinfo=UTC)}) | {
+        "Status": "Disabled"
+    }
+    there = [rule("old", "in/", Expiration={"Days": 7}), *([] if alone else [off])]
+    client("s3").put_bucket_lifecycle_configuration(
+        Bucket=BUCKET, LifecycleConfiguration={"Rules": there}
+    )
+    [mend] = [one.mend for one in doctor.examine(STAGE) if "The rule old" in one.what]
+    paste(mend)
+    after = {one.id: one for one in doctor.examine(STAGE)}
+
+    assert "expires deliveries" not in after["lifecycle"].what
+    if not alone:
+        found = client("s3").get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+        assert [one["ID"] for one in found] == ["off"]
+
+
+def test_what_mends_a_loop_takes_that_notification_out_and_leaves_the_others(
+    deployed: Deployed,
+) -> None:
+    def one(id: str, prefix: str) -> dict[str, Any]:
+        where = {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}
+        events = ["s3:ObjectCreated:*"]
+        return {"Id": id, "LambdaFunctionArn": TRACKER, "Events": events, "Filter": where}
+
+    both = [one("by hand", "in/shop/"), one("of others", "uploads/")]
+    client("s3").put_bucket_notification_configuration(
+        Bucket=BUCKET, NotificationConfiguration={"LambdaFunctionConfigurations": both}
+    )
+    [fault] = faults_in(doctor.examine(STAGE, read_only=True))
+    paste(fault.mend)
+    left = client("s3").get_bucket_notification_configuration(Bucket=BUCKET)
+
+    assert [one["Id"] for one in left["LambdaFunctionConfigurations"]] == ["of others"]
+    assert faults_in(doctor.examine(STAGE, read_only=True)) == []
 
 
 def test_a_rule_for_all_does_not_count_as_one_for_refused_bodies() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -18,6 +20,7 @@ from hookshelf.verbs.watch import ID, loops, written
 PROBE = b"hookshelf doctor: put once, and never again\n"
 KEEP = "hookshelf-keep"  # the rule that `hookshelf deploy --keep` makes on purpose
 _PUBLIC = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+_FUNCTIONS = "LambdaFunctionConfigurations"
 _COLD = ("GLACIER", "DEEP_ARCHIVE")
 
 Json = dict[str, Any]
@@ -132,11 +135,12 @@ def put_once(facts: Facts, bucket: Bucket) -> Iterator[Said]:
 )
 def lifecycle(facts: Facts, bucket: Bucket) -> Iterator[Said]:
     """No rule but ours expires deliveries or puts them away, and refused bodies do expire."""
+    enabled = [rule for rule in bucket.rules if rule["Status"] == "Enabled"]
     for place in bucket.places:
-        for rule in bucket.rules:
+        for rule in enabled:
             if _reaches(rule, place.prefix):
                 yield from _fate(bucket, rule)
-        if not any(_sweeps(rule, place.prefix) for rule in bucket.rules):
+        if not any(_sweeps(rule, place.prefix) for rule in enabled):
             what = (
                 f"No rule expires refused bodies in {bucket.name}/{rejected_prefix(place.prefix)}."
             )
@@ -288,11 +292,7 @@ def _list(value: Any) -> list[Any]:
 def _fate(bucket: Bucket, rule: Json) -> Iterator[Said]:
     """What a rule does to the deliveries that it reaches."""
     name = rule.get("ID", "without an id")
-    mend = (
-        f"aws s3api get-bucket-lifecycle-configuration --bucket {bucket.name} > rules.json; "
-        f"aws s3api put-bucket-lifecycle-configuration --bucket {bucket.name} "
-        "--lifecycle-configuration file://rules.json  # in between take that rule out of the file"
-    )
+    mend = _without_rule(bucket, rule)
     end = rule.get("Expiration", {})
     when = f"after {end['Days']} days" if "Days" in end else f"on {end.get('Date', '')}"
     if end.keys() & {"Days", "Date"}:
@@ -304,6 +304,19 @@ def _fate(bucket: Bucket, rule: Json) -> Iterator[Said]:
         if move.get("StorageClass") in _COLD:
             what = f"The rule {name} of {bucket.name} moves deliveries to {move['StorageClass']}."
             yield warning(what, mend)
+
+
+def _without_rule(bucket: Bucket, rule: Json) -> str:
+    rest = [one for one in bucket.rules if one != rule]
+    if not rest:
+        return f"aws s3api delete-bucket-lifecycle --bucket {bucket.name}"
+    return _put_configuration("lifecycle", bucket.name, {"Rules": rest})
+
+
+def _put_configuration(kind: str, bucket: str, wanted: Json) -> str:
+    text = shlex.quote(json.dumps(wanted, separators=(",", ":"), default=datetime.isoformat))
+    command = f"aws s3api put-bucket-{kind}-configuration --bucket {bucket}"
+    return f"{command} --{kind}-configuration {text}"
 
 
 def _prefix(rule: Json) -> str | None:
@@ -339,7 +352,7 @@ def _sweeps(rule: Json, prefix: str) -> bool:
 
 def _loops(facts: Facts, variables: Json, bucket: Bucket) -> Iterator[Said]:
     tracker = facts.function("track_s3")["FunctionArn"]
-    for one in bucket.notified:
+    for one in bucket.notifications.get(_FUNCTIONS, ()):
         # A version or alias may follow the function's own ARN.
         if one["LambdaFunctionArn"] == tracker or one["LambdaFunctionArn"].startswith(
             f"{tracker}:"
@@ -347,7 +360,7 @@ def _loops(facts: Facts, variables: Json, bucket: Bucket) -> Iterator[Said]:
             prefix = _filtered(one)
             for place in loops(bucket.name, prefix, variables):
                 what = f"{bucket.name}/{prefix}* notifies the tracker, and covers {place}."
-                yield failure(what, _unwatch(facts, bucket.name, one))
+                yield failure(what, _unwatch(facts, bucket, one))
 
 
 def _filtered(notification: Json) -> str:
@@ -355,16 +368,13 @@ def _filtered(notification: Json) -> str:
     return next((one["Value"] for one in rules if one["Name"].lower() == "prefix"), "")
 
 
-def _unwatch(facts: Facts, bucket: str, notification: Json) -> str:
+def _unwatch(facts: Facts, bucket: Bucket, notification: Json) -> str:
     stage = f"--stage {facts.deployment.stage}"
     if notification.get("Id") == ID:
         return (
-            f"hookshelf watch {bucket} --off {stage}; "
-            f"hookshelf watch {bucket} --prefix ANOTHER/ {stage}"
+            f"hookshelf watch {bucket.name} --off {stage}; "
+            f"hookshelf watch {bucket.name} --prefix ANOTHER/ {stage}"
         )
-    return (
-        f"aws s3api get-bucket-notification-configuration --bucket {bucket} > all.json; "
-        f"aws s3api put-bucket-notification-configuration --bucket {bucket} "
-        "--notification-configuration file://all.json  # in between take "
-        f"{notification.get('Id', 'it')} out of the file"
-    )
+    rest = [one for one in bucket.notifications[_FUNCTIONS] if one != notification]
+    wanted = bucket.notifications | {_FUNCTIONS: rest}
+    return _put_configuration("notification", bucket.name, wanted)

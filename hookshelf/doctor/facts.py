@@ -281,16 +281,16 @@ class Bucket:
 
     @cached_property
     def rules(self) -> list[Json]:
-        """The lifecycle rules that are enabled."""
+        """The lifecycle rules, the disabled ones too."""
         absent = ["NoSuchLifecycleConfiguration"]
         found = self._ask("get_bucket_lifecycle_configuration", absent) or {}
-        return [rule for rule in found.get("Rules", ()) if rule["Status"] == "Enabled"]
+        return list(found.get("Rules", ()))
 
     @cached_property
-    def notified(self) -> list[Json]:
-        """The functions that the bucket notifies."""
+    def notifications(self) -> Json:
+        """Whom the bucket notifies, by the kind of receiver."""
         found = self._ask("get_bucket_notification_configuration") or {}
-        return list(found.get("LambdaFunctionConfigurations", ()))
+        return {kind: those for kind, those in found.items() if kind != "ResponseMetadata"}
 
     @cached_property
     def kms_key(self) -> str | None:
