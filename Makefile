@@ -10,7 +10,7 @@ ARCH ?= arm64
 .PHONY: run test test-all lint package deploy smoke-aws clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
-	@exec $(BIN)/python -m hookshelf.serve --port $(PORT)
+	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
 
 test: lint ## lint, types, and all but the slowest tests; four at once, as many only wait
 	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not slow"
@@ -24,7 +24,7 @@ lint: $(VENV)/test.done
 	$(BIN)/mypy
 
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
-	@$(BIN)/python -m hookshelf.package --arch $(ARCH)
+	@$(BIN)/python -m hookshelf.deploy.package --arch $(ARCH)
 
 deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=--create-bucket the first time
 	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)

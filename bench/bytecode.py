@@ -21,7 +21,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from hookshelf import package, packaging, template  # noqa: E402
+from hookshelf.deploy import package, packaging, template  # noqa: E402
 
 CRYPTOGRAPHY = "cryptography.hazmat.primitives.serialization"
 PROGRAMS = {

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from chalicelib import answers, log, metrics
+from chalicelib import log, metrics, responses
 from chalicelib.apps import app_named
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
@@ -78,12 +78,12 @@ def deliver(
         reason = f"Setting {error.variable} is missing or wrong"
         said["setting"] = " ".join(filter(None, (error.variable, error.where)))
     except NotStored as error:
-        reason = answers.NOT_STORED.reason
+        reason = responses.NOT_STORED.reason
         said |= {"attempts": error.attempts, "why": error.why}
     except NotDelivered as error:
         reason = str(error)
     except Exception as error:
-        reason = answers.FAULT.reason
+        reason = responses.FAULT.reason
         said["why"] = type(error).__name__
     finally:
         log.line(
@@ -112,13 +112,13 @@ def _deliver(
     if sent.app is None and not is_app(name):
         raise SettingError("DIRECT_APP", "is missing, or no app name")
     if not is_app(name):
-        raise NotDelivered(answers.BAD_APP.reason)
+        raise NotDelivered(responses.BAD_APP.reason)
     settings = from_environment(environ)
     place = settings.place(sent.bucket)
     if place is None:
-        raise NotDelivered(answers.BUCKET.reason)
-    if len(sent.body) > answers.MAX_BODY:
-        raise NotDelivered(answers.TOO_LARGE.reason)
+        raise NotDelivered(responses.BUCKET.reason)
+    if len(sent.body) > responses.MAX_BODY:
+        raise NotDelivered(responses.TOO_LARGE.reason)
     said |= {"app": name, "bytes": len(sent.body)}
     headers = {"content-type": sent.content_type}
     delivery = Delivery(name, headers, sent.body, arrived, said["request_id"])
@@ -126,7 +126,7 @@ def _deliver(
     thing = to_object(delivery, source, prefix=place.prefix)
     said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
     said["key"] = thing.key
-    return dict(answers.stored(place.bucket, thing.key).body)  # type: ignore[arg-type]
+    return dict(responses.stored(place.bucket, thing.key).body)  # type: ignore[arg-type]
 
 
 def _read(event: Any) -> _Sent:

@@ -16,15 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chalicelib import answers, log, metrics, signatures
-from chalicelib.answers import Answer, Refused
+from chalicelib import log, metrics, responses, signatures
 from chalicelib.apps import App, app_named
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, claims_json
 from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.guards import Event, Guard, MayWrite, Query, only
 from chalicelib.keys import is_app
-from chalicelib.settings import Place, SettingError, Settings, from_environment
+from chalicelib.responses import Answer, Refused
+from chalicelib.settings import BucketPath, SettingError, Settings, from_environment
 from chalicelib.store import NameTaken, NotStored, budget, open_store
 
 OURS = {"token", "app", "bucket"}
@@ -46,14 +46,14 @@ def receive(
     except Refused as refused:
         answer = refused.answer
     except SettingError as error:
-        answer = answers.ours(f"Setting {error.variable} is missing or wrong")
+        answer = responses.ours(f"Setting {error.variable} is missing or wrong")
         said |= {"setting": " ".join(filter(None, (error.variable, error.where)))}
     except NotStored as error:
-        answer = answers.NOT_STORED
+        answer = responses.NOT_STORED
         said |= {"attempts": error.attempts, "why": error.why}
     except Exception as error:
         # The type alone: an exception's text may quote what was sent.
-        answer = answers.FAULT
+        answer = responses.FAULT
         said |= {"why": type(error).__name__, "at": _line_of(error)}
     log.line(
         logging.ERROR if answer.status >= 500 else logging.INFO,
@@ -66,8 +66,8 @@ def receive(
             environ,
             arrived,
             status=answer.status,
-            app="" if answer is answers.APP else said.get("app", ""),
-            unconfigured=answer is answers.NO_TOKEN or "setting" in said,
+            app="" if answer is responses.APP else said.get("app", ""),
+            unconfigured=answer is responses.NO_TOKEN or "setting" in said,
         ),
     )
     return answer
@@ -84,7 +84,7 @@ def _receive(
     method = event["requestContext"]["httpMethod"]
     query: Query = event.get("multiValueQueryStringParameters") or {}
     if method != "POST" and not (method == "GET" and set(query) - OURS):
-        raise Refused(answers.METHOD)  # a handshake is a GET that carries something to answer
+        raise Refused(responses.METHOD)  # a handshake is a GET that carries something to answer
     settings = from_environment(environ)
     headers = _headers(event)
     may_write = guard(event, query, headers, environ)
@@ -94,7 +94,7 @@ def _receive(
     said["app"] = name
     app = app_named(name, environ)
     if not may_write(app):
-        raise Refused(answers.APP)
+        raise Refused(responses.APP)
     body = _body(event, headers)
     greeting = _handshake(app, method, query, body)
     said["bytes"] = len(body)
@@ -103,23 +103,23 @@ def _receive(
     thing = _admit(delivery, app, place, put, said)
     put(thing)
     if greeting is not None:
-        return answers.handshake(greeting)
-    return answers.stored(place.bucket, thing.key)
+        return responses.handshake(greeting)
+    return responses.stored(place.bucket, thing.key)
 
 
-def _admit(delivery: Delivery, app: App, place: Place, put: Put, said: Said) -> ArchiveObject:
+def _admit(delivery: Delivery, app: App, place: BucketPath, put: Put, said: Said) -> ArchiveObject:
     """The object to store; a delivery that can never be accepted is kept and refused."""
     said["verdict"] = verdict = signatures.verdict(delivery, app)
     keep = partial(to_rejected, delivery, app.source, prefix=place.prefix, verdict=verdict)
     if app.signature == "require" and verdict != "verified":
-        rejected = keep(reason=answers.SIGNATURE)
+        rejected = keep(reason=responses.SIGNATURE)
         put(rejected)
-        raise Refused(answers.fail(403, answers.SIGNATURE, kept=rejected.key))
+        raise Refused(responses.fail(403, responses.SIGNATURE, kept=rejected.key))
     thing = to_object(delivery, app.source, prefix=place.prefix, verdict=verdict)
     if not app.any_body and _breaks_its_word(delivery, thing):
-        rejected = keep(reason=answers.NOT_JSON)
+        rejected = keep(reason=responses.NOT_JSON)
         put(rejected)
-        raise Refused(answers.fail(400, answers.NOT_JSON, kept=rejected.key))
+        raise Refused(responses.fail(400, responses.NOT_JSON, kept=rejected.key))
     return thing
 
 
@@ -127,15 +127,15 @@ def _greet(query: Query, environ: Mapping[str, str], may_write: MayWrite, said: 
     """Answer a GET that is a handshake of the app's source; no other is allowed."""
     name = only(query, "app")
     if not name or not is_app(name) or any(len(values) != 1 for values in query.values()):
-        raise Refused(answers.METHOD)
+        raise Refused(responses.METHOD)
     said["app"] = name
     app = app_named(name, environ)
     if not may_write(app):
-        raise Refused(answers.APP)
+        raise Refused(responses.APP)
     greeting = _handshake(app, "GET", query, b"")
     if greeting is None:
-        raise Refused(answers.METHOD)
-    return answers.handshake(greeting)
+        raise Refused(responses.METHOD)
+    return responses.handshake(greeting)
 
 
 def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None:
@@ -143,51 +143,51 @@ def _handshake(app: App, method: str, query: Query, body: bytes) -> bytes | None
     return app.source.handshake(method, once, body) if app.source.handshake else None
 
 
-def _parameters(query: Query, settings: Settings) -> tuple[str, Place]:
+def _parameters(query: Query, settings: Settings) -> tuple[str, BucketPath]:
     if any(len(values) != 1 for values in query.values()):
-        raise Refused(answers.TWICE)
+        raise Refused(responses.TWICE)
     app = only(query, "app")
     if not app:
-        raise Refused(answers.NO_APP)
+        raise Refused(responses.NO_APP)
     if not is_app(app):
-        raise Refused(answers.BAD_APP)
+        raise Refused(responses.BAD_APP)
     place = settings.place(only(query, "bucket"))
     if place is None:
-        raise Refused(answers.BUCKET)
+        raise Refused(responses.BUCKET)
     return app, place
 
 
 def _body(event: Event, headers: Mapping[str, str]) -> bytes:
     body = _decoded(event.get("body") or b"", is_base64=event.get("isBase64Encoded") is True)
-    if len(body) > answers.MAX_BODY:
-        raise Refused(answers.TOO_LARGE)
+    if len(body) > responses.MAX_BODY:
+        raise Refused(responses.TOO_LARGE)
     # The local server does not read chunks: what it hands on as an empty body may not be one.
     if not body and "chunked" in headers.get("transfer-encoding", "").lower():
-        raise Refused(answers.CHUNKED)
+        raise Refused(responses.CHUNKED)
     return body
 
 
 def _decoded(body: Any, *, is_base64: bool) -> bytes:
     """The bytes that were sent. Not Chalice's raw_body, whose base64 decoder skips bad letters."""
     if not isinstance(body, str | bytes):
-        raise Refused(answers.BAD_TEXT)
+        raise Refused(responses.BAD_TEXT)
     try:
         if is_base64:
             return base64.b64decode(body, validate=True)
         return body.encode() if isinstance(body, str) else body
     except UnicodeEncodeError:
-        raise Refused(answers.BAD_TEXT) from None
+        raise Refused(responses.BAD_TEXT) from None
     except ValueError:
-        raise Refused(answers.BAD_BASE64) from None
+        raise Refused(responses.BAD_BASE64) from None
 
 
 def _put(
-    thing: ArchiveObject, *, settings: Settings, place: Place, seconds: float, said: Said
+    thing: ArchiveObject, *, settings: Settings, place: BucketPath, seconds: float, said: Said
 ) -> None:
     try:
         said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
     except NameTaken:
-        raise Refused(answers.NAME_TAKEN) from None
+        raise Refused(responses.NAME_TAKEN) from None
     said["key"] = thing.key
 
 

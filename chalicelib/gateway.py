@@ -10,7 +10,7 @@ from typing import Any
 from chalice.app import Chalice, Request, Response
 
 from chalicelib import local, log
-from chalicelib.answers import Answer
+from chalicelib.responses import Answer
 
 _USUAL_HEADERS = {
     "Content-Type": "application/json",

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from chalicelib import answers, tokens
-from chalicelib.answers import Refused
+from chalicelib import responses, tokens
 from chalicelib.apps import App
 from chalicelib.keys import is_app
 from chalicelib.local import is_local
+from chalicelib.responses import Refused
 
 Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
 Query = Mapping[str, Sequence[str]]
@@ -41,9 +41,9 @@ def by_token(
     try:
         tokens.check(event.get("stageVariables"), app if app and is_app(app) else None, presented)
     except tokens.NoToken:
-        raise Refused(answers.NO_TOKEN) from None
+        raise Refused(responses.NO_TOKEN) from None
     except tokens.WrongToken:
-        raise Refused(answers.WRONG_TOKEN) from None
+        raise Refused(responses.WRONG_TOKEN) from None
     return lambda app: True
 
 
@@ -62,7 +62,7 @@ def by_iam(
         identity = (event.get("requestContext") or {}).get("identity") or {}
         arn = identity.get("userArn")
     if not arn or not isinstance(arn, str):
-        raise Refused(answers.APP)
+        raise Refused(responses.APP)
     return partial(_named, arn)
 
 

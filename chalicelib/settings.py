@@ -50,7 +50,7 @@ class SettingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketPath:
     """A bucket and the path below it: one entry of ARCHIVE_BUCKETS, or what a sender asks for."""
 
     bucket: str
@@ -61,7 +61,7 @@ class Place:
         """The leading part of every key written here."""
         return self.path and self.path + "/"
 
-    def allows(self, other: Place) -> bool:
+    def allows(self, other: BucketPath) -> bool:
         """Whether `other` is this place or lies below it."""
         return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
 
@@ -70,7 +70,7 @@ class Place:
 class Settings:
     """The settings of one stage. Hashable, so that what is built from it can be cached."""
 
-    places: tuple[Place, ...]  # the first is the default
+    places: tuple[BucketPath, ...]  # the first is the default
     folder: str = ""  # store into this folder instead of S3
     client: str = "auto"  # or obstore, boto3
     bucket_owner: str = ""  # twelve digits
@@ -78,16 +78,16 @@ class Settings:
     # AWS_* as set: credentials, region, profile. Never shown.
     aws: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def place(self, requested: str | None) -> Place | None:
+    def place(self, requested: str | None) -> BucketPath | None:
         """The place a sender may write to: the default for None, else None if not allowed."""
         if requested is None:
             return self.places[0]
-        place = parse_place(requested)
+        place = parse_bucket_path(requested)
         allowed = place and any(entry.allows(place) for entry in self.places)
         return place if allowed else None
 
 
-def parse_place(text: str) -> Place | None:
+def parse_bucket_path(text: str) -> BucketPath | None:
     """Read `bucket[/path]`, or an access point's ARN with a path; None where it is malformed."""
     if arn := _ACCESS_POINT.fullmatch(text):
         bucket, path = arn["bucket"], arn["path"]
@@ -97,8 +97,8 @@ def parse_place(text: str) -> Place | None:
         if not _BUCKET.fullmatch(bucket):
             return None
     if path is None:
-        return Place(bucket)
-    return Place(bucket, path) if is_path(path) else None
+        return BucketPath(bucket)
+    return BucketPath(bucket, path) if is_path(path) else None
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -122,14 +122,14 @@ def _read(values: tuple[str, ...]) -> Settings:
     )
 
 
-def _places(value: str) -> tuple[Place, ...]:
+def _places(value: str) -> tuple[BucketPath, ...]:
     if not value:
         raise SettingError(
             "ARCHIVE_BUCKETS", "is not set. Name a bucket: ARCHIVE_BUCKETS=my-bucket"
         )
     places = []
     for entry in value.split(","):
-        place = parse_place(entry.strip())
+        place = parse_bucket_path(entry.strip())
         if place is None:
             raise SettingError(
                 "ARCHIVE_BUCKETS",

@@ -26,7 +26,7 @@ from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
 
 from chalicelib import log
-from chalicelib.settings import SettingError, parse_place
+from chalicelib.settings import SettingError, parse_bucket_path
 
 SCHEMA = "iglu:com.amazon.aws.lambda/s3_notification_event/jsonschema/1-0-0"
 PAYLOAD = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
@@ -149,7 +149,7 @@ def outputs(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     found = []
     for entry in filter(None, map(str.strip, environ.get("SNOWPLOW_OUTPUT", "").split(","))):
         bucket, _, prefix = entry.partition("/")
-        if parse_place(bucket) is None:
+        if parse_bucket_path(bucket) is None:
             raise SettingError(
                 "SNOWPLOW_OUTPUT", f"has the entry {entry!r}. Write each as bucket or bucket/prefix"
             )

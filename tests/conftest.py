@@ -1,11 +1,8 @@
 """What every test stands on: a clean environment, real servers, and short ways to send."""
 
-import json
 import os
 import re
-import urllib.request
 import uuid
-from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +27,9 @@ os.environ |= {
 }
 
 import boto3  # noqa: E402  (it reads the environment above)
-from canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from moto.server import ThreadedMotoServer  # noqa: E402
+from support.canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
+from support.project import CREDENTIALS, aws_environ, reset  # noqa: E402
 
 # Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
 hypothesis.settings.register_profile(
@@ -42,14 +40,6 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("ours")
-
-PROJECT = Path(__file__).parent.parent
-SAMPLES = PROJECT / "tests" / "samples"
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_REGION": "us-east-1",
-}
 
 
 @pytest.fixture(scope="session")
@@ -84,25 +74,8 @@ def folder_environ(tmp_path: Path) -> dict[str, str]:
     return {"ARCHIVE_FOLDER": str(tmp_path / "archive"), "ARCHIVE_BUCKETS": "events"}
 
 
-def post(body: bytes, context: Any = None, **query: str) -> tuple[int, dict[str, Any], Any]:
-    """Post a body to `/input` as API Gateway does: status, headers and what the answer says."""
-    from app import app
-
-    query = {"token": TOKEN, "app": "shop"} | query
-    event = {
-        "requestContext": {"httpMethod": "POST", "resourcePath": "/input", "requestId": "r-1"},
-        "headers": {"content-type": "application/json"},
-        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
-        "stageVariables": {"validToken": TOKEN},
-        "body": b64encode(body).decode(),
-        "isBase64Encoded": True,
-    }
-    answer = app(event, context)
-    return answer["statusCode"], answer["headers"], json.loads(b64decode(answer["body"]))
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what each fault of tests/test_store_faults.py led to."""
+    """Print what each fault of tests/store/test_store_faults.py led to."""
     reports = [report for some in terminalreporter.stats.values() for report in some]
     rows = sorted(
         row
@@ -119,8 +92,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
-    """A server for all of AWS that hookshelf deploys to; tests/aws_server.py says what it lacks."""
-    from aws_server import serving  # CloudFormation's models take a second to load
+    """A server for all of AWS that we deploy to; support/aws_server.py says what it lacks."""
+    from support.aws_server import serving  # CloudFormation's models take a second to load
 
     with serving() as endpoint:
         yield endpoint
@@ -133,14 +106,3 @@ def aws_shell(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     reset(aws)
     return aws
-
-
-def aws_environ(endpoint: str) -> dict[str, str]:
-    """What a shell says that works on the account at an endpoint."""
-    return {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-def reset(endpoint: str) -> None:
-    """Empty the account; that of the endpoint of `moto_endpoint` is the same."""
-    with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"") as answer:
-        assert answer.status == 200

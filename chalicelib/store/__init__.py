@@ -55,7 +55,7 @@ class Listed:
 
 
 class Store(Protocol):
-    """What every store promises; `tests/test_store_contract.py` holds them to it."""
+    """What every store promises; `tests/store/test_store_contract.py` holds them to it."""
 
     def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
         """Store an object under its key unless the key is taken; say in how many attempts.

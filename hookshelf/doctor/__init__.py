@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import click
 
-from hookshelf.deployment import find
+from hookshelf.deploy.deployment import find
 from hookshelf.doctor import buckets, door, functions  # noqa: F401 (each adds its checks)
 from hookshelf.doctor import canary as canary_
 from hookshelf.doctor.facts import Facts

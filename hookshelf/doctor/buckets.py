@@ -12,10 +12,10 @@ from hashlib import sha256
 from typing import Any
 
 from chalicelib.keys import DeliveryKey, RejectedKey, is_app, rejected_prefix
+from hookshelf.commands.watch import ID, loops, written
 from hookshelf.doctor.facts import AGAIN, Bucket, Facts
 from hookshelf.doctor.findings import Said, check, each, failure, ok, warning
 from hookshelf.doctor.grants import covers, listed
-from hookshelf.verbs.watch import ID, loops, written
 
 PROBE = b"hookshelf doctor: put once, and never again\n"
 KEEP = "hookshelf-keep"  # the rule that `hookshelf deploy --keep` makes on purpose

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import tokens
 from chalicelib.keys import hour_prefix, rejected_prefix
-from hookshelf import stage_variables
+from hookshelf.deploy import stage_variables
 from hookshelf.doctor.facts import AGAIN, Facts, denied
 from hookshelf.doctor.findings import Finding, NotChecked, Said, check, each, failure, ok, warning
 from hookshelf.web import Answer, Request, Unreachable, send

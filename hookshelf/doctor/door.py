@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib import tokens
 from hookshelf import settings
-from hookshelf.deployment import API_STAGE
+from hookshelf.deploy.deployment import API_STAGE
+from hookshelf.deploy.stage_variables import CLOSED, Member, members, token_variables
+from hookshelf.deploy.template import ACCESS_LOG_FORMAT, BURST, RATE
 from hookshelf.doctor.facts import Facts
 from hookshelf.doctor.findings import Said, check, failure, ok, warning
-from hookshelf.stage_variables import CLOSED, Member, members, token_variables
-from hookshelf.template import ACCESS_LOG_FORMAT, BURST, RATE
 
 SHORTEST = 22  # characters: 128 bits in base64
 # The variables of access logs that hold nothing a sender put into its query, headers or body.

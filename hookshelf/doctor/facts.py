@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import Place, Settings, from_environment
-from hookshelf.deployment import API_STAGE, Deployment
+from chalicelib.settings import BucketPath, Settings, from_environment
+from hookshelf.deploy.deployment import API_STAGE, Deployment
 from hookshelf.doctor.findings import NotChecked
 
 Json = dict[str, Any]
@@ -138,7 +138,7 @@ class Facts:
     @cached_property
     def buckets(self) -> list[Bucket]:
         """Every bucket that is archived into, each once."""
-        places: dict[str, list[Place]] = {}
+        places: dict[str, list[BucketPath]] = {}
         for place in self.settings.places:
             places.setdefault(place.bucket, []).append(place)
         return [Bucket(self, name, places[name]) for name in places]
@@ -219,7 +219,7 @@ class Facts:
 class Bucket:
     """One bucket, and the places in it that are archived into."""
 
-    def __init__(self, facts: Facts, name: str, places: list[Place]) -> None:
+    def __init__(self, facts: Facts, name: str, places: list[BucketPath]) -> None:
         self.facts = facts
         self.name = name
         self.places = places
@@ -241,7 +241,7 @@ class Bucket:
             return f"{self.facts.redeploy} --create-bucket"
         paths = [place.path for place in self.places]
         return (
-            "python -c 'from hookshelf.bucket import harden; "
+            "python -c 'from hookshelf.deploy.bucket import harden; "
             f'print(*harden("{self.name}", {json.dumps(paths)}), sep="\\n")\''
         )
 

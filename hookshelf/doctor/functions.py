@@ -14,11 +14,11 @@ from chalicelib import snowplow
 from chalicelib.keys import is_app
 from chalicelib.models import check_apps
 from chalicelib.settings import SettingError, from_environment
-from hookshelf.deployment import HANDLERS
+from hookshelf.deploy.deployment import HANDLERS
+from hookshelf.deploy.policies import is_key_arn, policies
 from hookshelf.doctor.facts import Facts, Grant, denied
 from hookshelf.doctor.findings import NotChecked, Said, check, each, failure, warning
 from hookshelf.doctor.grants import listed, uncovered
-from hookshelf.policies import is_key_arn, policies
 
 LONGEST = 29  # seconds; API Gateway gives up then
 SHORTEST = 10  # the store has 8, and must be heard of

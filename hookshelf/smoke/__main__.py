@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import boto3
 import click
 
-from hookshelf import aws, code
+from hookshelf import aws
 from hookshelf.aws import Account, refusals
-from hookshelf.deployment import stack_name
+from hookshelf.deploy import code
+from hookshelf.deploy.deployment import stack_name
 from hookshelf.smoke import registry, site, table
 from hookshelf.smoke.checks import CHECKS
 from hookshelf.smoke.site import Tools

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from chalicelib.answers import MAX_BODY, TOO_LARGE
+from chalicelib.responses import MAX_BODY, TOO_LARGE
 from hookshelf.smoke.registry import Seen, check
 from hookshelf.smoke.world import World, new_body
 from hookshelf.web import Answer, Unreachable

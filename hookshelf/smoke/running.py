@@ -12,10 +12,10 @@ import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from chalicelib.answers import APP as NOT_ALLOWED
+from chalicelib.responses import APP as NOT_ALLOWED
+from hookshelf.deploy.template import dead_letters, log_group, namespace
 from hookshelf.smoke.registry import Seen, check
 from hookshelf.smoke.world import JSON, World, new_body
-from hookshelf.template import dead_letters, log_group, namespace
 from hookshelf.web import Answer, Request
 
 COLD, WARM = 5, 50  # posts

@@ -19,15 +19,16 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.apps import PACKAGE
-from hookshelf import bucket as hardening
-from hookshelf import deploying, packaging, web
+from hookshelf import web
 from hookshelf.aws import Account
-from hookshelf.deploying import Build, Wish
-from hookshelf.deployment import find, stack_name
-from hookshelf.packaging import Order, Package
+from hookshelf.deploy import bucket as hardening
+from hookshelf.deploy import deploying, packaging
+from hookshelf.deploy.deploying import Build, Wish
+from hookshelf.deploy.deployment import find, stack_name
+from hookshelf.deploy.packaging import Order, Package
+from hookshelf.deploy.stack import Stack, settle
 from hookshelf.smoke.running import SIGNED_APP
 from hookshelf.smoke.world import APP, World
-from hookshelf.stack import Stack, settle
 from hookshelf.web import Answer, Request
 
 STAGE = "smoke"  # not in .chalice/config.json: nobody deploys it otherwise

@@ -16,9 +16,10 @@ import boto3
 from botocore.exceptions import ClientError
 
 from chalicelib.tokens import variable_name
-from hookshelf import stage_variables, web
+from hookshelf import web
 from hookshelf.aws import Account
-from hookshelf.deployment import API_STAGE, Deployment, stack_name
+from hookshelf.deploy import stage_variables
+from hookshelf.deploy.deployment import API_STAGE, Deployment, stack_name
 from hookshelf.web import Answer, Request, Unreachable
 
 APP = "smoke"

@@ -1,0 +1,126 @@
+"""`hookshelf policy`: the IAM policies of a stage's functions, from its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import boto3
+import click
+
+from hookshelf import settings
+from hookshelf.commands._options import KeyArn
+from hookshelf.deploy import policies
+
+
+@click.command()
+@click.option("--stage", required=True, help="The stage of .chalice/config.json.")
+@click.option(
+    "--kms-key",
+    "kms_keys",
+    type=KeyArn(),
+    multiple=True,
+    help="ARN of a key of your own that encrypts the bucket or the secrets. Repeat it for more.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 where a file differs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file.")
+@click.pass_context
+def command(
+    ctx: click.Context, *, stage: str, kms_keys: tuple[str, ...], check: bool, as_json: bool
+) -> None:
+    """Write the policy file of each function, for plain `chalice deploy`.
+
+    The functions may do what the stage's settings need: put objects where ARCHIVE_BUCKETS says,
+    read the secrets that APPS_FILE refers to, write their own logs. Run it again after a change of
+    either. `hookshelf deploy` does without these files.
+
+    \b
+    Exit status: 0 the files are right, 1 with --check: one is not, 2 misuse.
+
+    \b
+    Examples:
+      hookshelf policy --stage dev
+      hookshelf policy --stage prod --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab
+      hookshelf policy --stage prod --check
+    """
+    wanted = policies.policies(
+        stage, _environment(stage), kms_keys=kms_keys, partition=_partition()
+    )
+    folder = settings.CONFIG.parent
+    states = {handler: _state(folder, stage, handler, wanted[handler]) for handler in wanted}
+    for handler, state in states.items():
+        if state != "unchanged" and not check:
+            _write(folder / policies.file_name(stage, handler), wanted[handler])
+            state = "written"
+        _say(stage, handler, state, as_json)
+    unused = _warn_of_unused(stage, wanted)
+    if check and (unused or set(states.values()) != {"unchanged"}):
+        click.echo(f"Write what differs: hookshelf policy --stage {stage}", err=True)
+        ctx.exit(1)
+
+
+def _environment(stage: str) -> dict[str, str]:
+    if stage == settings.STAGE:
+        raise click.UsageError(
+            f"Stage {stage} runs at your desk, where no policy counts. Name one you deploy: "
+            "hookshelf policy --stage dev"
+        )
+    found = settings.stage_environment(stage)
+    if not policies.is_configured(found):
+        raise click.UsageError(
+            f"ARCHIVE_BUCKETS of stage {stage} is still {policies.PLACEHOLDER}, and a policy must "
+            f"name the bucket. Put its name into {settings.CONFIG}"
+        )
+    return found
+
+
+def _partition() -> str:
+    """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html"""
+    session = boto3.Session()
+    region = session.region_name
+    partition: str = session.get_partition_for_region(region) if region else "aws"
+    return partition
+
+
+def _state(folder: Path, stage: str, handler: str, document: policies.Json) -> str:
+    try:
+        text = (folder / policies.file_name(stage, handler)).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "missing"
+    try:
+        return "unchanged" if json.loads(text) == document else "differs"
+    except ValueError:
+        return "differs"
+
+
+def _write(path: Path, document: policies.Json) -> None:
+    """Whole or not at all: a policy cut short would stop the next deployment."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def _say(stage: str, handler: str, state: str, as_json: bool) -> None:
+    name = policies.file_name(stage, handler)
+    line = {"stage": stage, "handler": handler, "file": name, "state": state}
+    click.echo(json.dumps(line) if as_json else f"{state:<9}  {name}")
+
+
+def _warn_of_unused(stage: str, wanted: Mapping[str, policies.Json]) -> bool:
+    """Whether `chalice deploy` would take another policy for a function than the file written."""
+    from chalice.config import Config  # loads much of Chalice
+
+    config = json.loads(settings.CONFIG.read_text(encoding="utf-8"))
+    unused = False
+    for handler in wanted:
+        name = policies.file_name(stage, handler)
+        of_handler = Config(chalice_stage=stage, function_name=handler, config_from_disk=config)
+        if of_handler.autogen_policy or of_handler.iam_policy_file != name:
+            unused = True
+            click.echo(
+                f"Chalice does not use {name}. In {settings.CONFIG} set autogen_policy to false, "
+                f'and "iam_policy_file": "{name}" in stages.{stage}.lambda_functions.{handler}',
+                err=True,
+            )
+    return unused

@@ -1,0 +1,1 @@
+"""A stage on AWS: planned, packaged, applied, taken away."""

@@ -1,0 +1,97 @@
+"""The bucket from where CloudFormation takes the code: one for all stages of a region.
+
+It is made with the first stage, and goes with the last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import ClientError
+
+from hookshelf.aws import Account, domain
+from hookshelf.deploy import bucket
+
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+MAX_BODY = 51_200  # bytes of a template that is not in S3
+
+
+def bucket_name(account: Account) -> str:
+    """The name of the bucket."""
+    return f"hookshelf-code-{account.id}-{account.region}"
+
+
+def bucket_exists(account: Account) -> bool:
+    """Whether it is there, and ours. Raises ClientError where it is somebody else's."""
+    return _exists(boto3.client("s3").head_bucket, account)
+
+
+def key(stage: str, content: bytes, extension: str) -> str:
+    """Where this content of a stage is: the same bytes at the same key."""
+    return f"{stage}/{hashlib.sha256(content).hexdigest()}.{extension}"
+
+
+def upload(account: Account, key: str, zip: Path) -> None:
+    """Put the code there, once for the same bytes."""
+    s3 = boto3.client("s3")
+    if not bucket_exists(account):
+        bucket.make(bucket_name(account), account.region, account.id)
+    if not _exists(s3.head_object, account, Key=key):
+        click.echo(f"  uploading the code to {bucket_name(account)}", err=True)
+        s3.put_object(**_where(account), Key=key, Body=zip.read_bytes())
+
+
+def body(account: Account, stage: str, template: dict[str, Any]) -> dict[str, str]:
+    """A template as CloudFormation takes it: whole where it is short, else from the bucket."""
+    text = json.dumps(template, separators=(",", ":"))
+    if len(text.encode()) <= MAX_BODY:
+        return {"TemplateBody": text}
+    where = key(stage, text.encode(), "json")
+    boto3.client("s3").put_object(**_where(account), Key=where, Body=text.encode())
+    host = f"{bucket_name(account)}.s3.{account.region}.{domain(account.partition)}"
+    return {"TemplateURL": f"https://{host}/{where}"}
+
+
+def is_there(account: Account, stage: str) -> bool:
+    """Whether there is anything of a stage, or an empty bucket that the last one left."""
+    if not bucket_exists(account):
+        return False
+    return _holds(account, f"{stage}/") or not _holds(account, "")
+
+
+def remove(account: Account, stage: str) -> None:
+    """Remove all of a stage, and the bucket with the last one."""
+    s3 = boto3.client("s3")
+    if not bucket_exists(account):
+        return
+    pages = s3.get_paginator("list_objects_v2").paginate(**_where(account), Prefix=f"{stage}/")
+    for page in pages:
+        for one in page.get("Contents", ()):
+            s3.delete_object(**_where(account), Key=one["Key"])
+    if not _holds(account, ""):
+        s3.delete_bucket(**_where(account))
+
+
+def _holds(account: Account, prefix: str) -> bool:
+    s3 = boto3.client("s3")
+    found = s3.list_objects_v2(**_where(account), Prefix=prefix, MaxKeys=1)
+    return bool(found.get("KeyCount"))
+
+
+def _exists(head: Any, account: Account, **arguments: str) -> bool:
+    try:
+        head(**_where(account), **arguments)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
+
+
+def _where(account: Account) -> dict[str, str]:
+    return account.named(bucket_name(account))

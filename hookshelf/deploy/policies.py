@@ -1,0 +1,212 @@
+"""The IAM policy of each Lambda function: what its stage's settings ask for, and nothing wider.
+
+Where a wildcard is left, AWS leaves no choice: keys below a prefix, streams of one log group, the
+random end of a secret's ARN, and region and account of things that exist beside the function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from chalicelib import apps
+from chalicelib.models import read_apps
+from chalicelib.settings import BucketPath, Settings, from_environment
+from hookshelf.aws import domain
+from hookshelf.deploy.deployment import function_name
+
+PLACEHOLDER = "CHANGE-ME"  # what ARCHIVE_BUCKETS says in a fresh clone
+
+Json = dict[str, Any]
+Resource = str | Mapping[str, Any]  # an ARN, or a CloudFormation intrinsic that becomes one
+
+# https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN
+_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
+# A version or label may follow the name, and is no part of the ARN. A parameter that another
+# account shares goes by its ARN.
+# https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+_PARAMETER = re.compile(
+    r"(?P<arn>arn:aws[a-z-]*:ssm:[a-z0-9-]+:[0-9]{12}:parameter(?=/))?"
+    r"/?(?P<name>[A-Za-z0-9_.-][A-Za-z0-9_./-]*)(?::[A-Za-z0-9_.-]+)?"
+)
+# Secrets Manager ends every ARN in six random characters; an ARN may be given without them.
+# https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
+_SECRET = re.compile(
+    r"(?P<arn>arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?"
+    r"(?P<name>[A-Za-z0-9/_+=.@!-]+)"
+)
+_COMPLETE = re.compile(r".+-[A-Za-z0-9]{6}")
+_ACTIONS = {"ssm": "ssm:GetParameter", "secretsmanager": "secretsmanager:GetSecretValue"}
+
+
+def policies(
+    stage: str,
+    environ: Mapping[str, str],
+    *,
+    kms_keys: Sequence[str] = (),
+    logs: Mapping[str, Resource] | None = None,
+    dead_letters: Mapping[str, Resource] | None = None,
+    partition: str = "aws",
+) -> dict[str, Json]:
+    """The policy document of every function of a stage, by handler.
+
+    `environ` holds the stage's variables. `kms_keys` are the ARNs of keys of your own, which
+    encrypt the bucket or the secrets of APPS_FILE. `logs` and `dead_letters` give, by handler,
+    what the stack made for it: a log group, with the `:*` at its end that `Fn::GetAtt` returns,
+    and a queue. A function without a log group here makes its own.
+
+    Raises SettingError where ARCHIVE_BUCKETS or APPS_FILE is wrong; see `is_configured`.
+    """
+    references = _references(environ, partition)
+    archive = [
+        _put(from_environment(environ), partition),
+        *_encrypt(kms_keys, partition),
+        *_read(references),
+        *_decrypt(kms_keys, references, partition),
+    ]
+    own = {"api_handler": archive, "deliver": archive, "track_s3": [_describe(stage, partition)]}
+    return {
+        handler: {
+            "Version": "2012-10-17",
+            "Statement": [
+                *statements,
+                *_send((dead_letters or {}).get(handler)),
+                _log((logs or {}).get(handler), function_name(stage, handler), partition),
+            ],
+        }
+        for handler, statements in own.items()
+    }
+
+
+def is_configured(environ: Mapping[str, str]) -> bool:
+    """Whether a bucket has been named; until then the policy files of the clone stay as they are.
+
+    They hold the placeholder in the bucket's place, which no bucket can be called, so that every
+    stage can be packaged and none can write anywhere.
+    """
+    return PLACEHOLDER not in environ.get("ARCHIVE_BUCKETS", "")
+
+
+def file_name(stage: str, handler: str) -> str:
+    """The name, in .chalice/, of the file with a function's policy."""
+    return f"policy-{stage}-{handler}.json"
+
+
+def is_key_arn(text: str) -> bool:
+    """Whether it is the ARN of one KMS key; an alias is none to a policy."""
+    return _KEY.fullmatch(text) is not None
+
+
+def _put(settings: Settings, partition: str) -> Json:
+    statement = _allow(
+        "PutDeliveries", "s3:PutObject", [_objects(place, partition) for place in settings.places]
+    )
+    if settings.bucket_owner:
+        statement["Condition"] = {"StringEquals": {"aws:ResourceAccount": settings.bucket_owner}}
+    return statement
+
+
+def _objects(place: BucketPath, partition: str) -> str:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html"""
+    if place.bucket.startswith("arn:"):
+        return f"{place.bucket}/object/{place.prefix}*"
+    return f"arn:{partition}:s3:::{place.bucket}/{place.prefix}*"
+
+
+def _encrypt(kms_keys: Sequence[str], partition: str) -> Iterator[Json]:
+    """One put needs a data key only; parts of a multipart upload would have to be decrypted too.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    """
+    if kms_keys:
+        yield _allow("EncryptDeliveries", "kms:GenerateDataKey", kms_keys) | _via(["s3"], partition)
+
+
+def _read(references: Mapping[str, Sequence[str]]) -> Iterator[Json]:
+    for kind, arns in references.items():
+        sid = {"ssm": "ReadParameters", "secretsmanager": "ReadSecrets"}[kind]
+        yield _allow(sid, _ACTIONS[kind], arns)
+
+
+def _decrypt(
+    kms_keys: Sequence[str], references: Mapping[str, Sequence[str]], partition: str
+) -> Iterator[Json]:
+    """Keys of your own, for what the function may read anyhow: the two services decrypt for it."""
+    if kms_keys and references:
+        yield _allow("DecryptSecrets", "kms:Decrypt", kms_keys) | _via(references, partition)
+
+
+def _describe(stage: str, partition: str) -> Json:
+    """The tracker reads its own description, where the collector may be named."""
+    name = function_name(stage, "track_s3")
+    arn = f"arn:{partition}:lambda:*:*:function:{name}"
+    return _allow("ReadOwnDescription", "lambda:GetFunctionConfiguration", [arn])
+
+
+def _send(queue: Resource | None) -> Iterator[Json]:
+    if queue:
+        yield _allow("SendDeadLetters", "sqs:SendMessage", [queue])
+
+
+def _log(group: Resource | None, function: str, partition: str) -> Json:
+    actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    if group:
+        return _allow("WriteLogs", actions, [group])
+    own = f"arn:{partition}:logs:*:*:log-group:/aws/lambda/{function}:*"
+    return _allow("WriteLogs", ["logs:CreateLogGroup", *actions], [own])
+
+
+def _allow(sid: str, action: str | list[str], resources: Iterable[Resource]) -> Json:
+    unique: list[Resource] = []
+    for resource in resources:
+        if resource not in unique:
+            unique.append(resource)
+    return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": unique}
+
+
+def _via(services: Iterable[str], partition: str) -> Json:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service"""
+    hosts = [f"{service}.*.{domain(partition)}" for service in services]
+    return {"Condition": {"StringLike": {"kms:ViaService": hosts}}}
+
+
+def _references(environ: Mapping[str, str], partition: str) -> dict[str, list[str]]:
+    """The ARNs of what APPS_FILE refers to, by service. Raises SettingError.
+
+    An app that ignores signatures reads none of its keys.
+    """
+    found: dict[str, list[str]] = {}
+    for app, model in read_apps(environ).items():
+        texts = {"secrets": model.secrets, "public_keys": model.public_keys}
+        for field, index, text in _texts(texts if model.signature != "ignore" else {}):
+            kind, _, name = text.partition(":")
+            if kind in _ACTIONS:
+                arn = _parameter(name, partition) if kind == "ssm" else _secret(name, partition)
+                if arn is None:
+                    where = f"{field}[{index}]"
+                    raise apps.AppError(app, where, f"the {kind}: reference is no name or ARN")
+                found.setdefault(kind, []).append(arn)
+    return found
+
+
+def _texts(fields: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int, str]]:
+    for field, texts in fields.items():
+        for index, text in enumerate(texts):
+            yield field, index, text
+
+
+def _parameter(name: str, partition: str) -> str | None:
+    found = _PARAMETER.fullmatch(name)
+    if not found:
+        return None
+    return f"{found['arn'] or f'arn:{partition}:ssm:*:*:parameter'}/{found['name']}"
+
+
+def _secret(name: str, partition: str) -> str | None:
+    found = _SECRET.fullmatch(name)
+    if not found:
+        return None
+    if found["arn"] and _COMPLETE.fullmatch(found["name"]):
+        return name
+    return f"{found['arn'] or f'arn:{partition}:secretsmanager:*:*:secret:'}{found['name']}-??????"

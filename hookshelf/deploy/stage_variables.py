@@ -1,0 +1,205 @@
+"""The variables of a deployment's API stage, and the tokens they hold.
+
+A token variable is a comma list of members, oldest first; what it means at the door is
+chalicelib/tokens.py. Nothing here shows a token: members are named by their fingerprint.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import boto3
+import click
+
+from chalicelib import tokens
+from chalicelib.keys import is_app
+from hookshelf.deploy.deployment import API_STAGE, Deployment
+
+CLOSED = "sha256:none"  # unusable on purpose: the door answers 503, and senders try again later
+
+LONGEST_NAME = 64
+LONGEST_VALUE = 512
+MOST = 100
+QUOTAS = (
+    "https://docs.aws.amazon.com/apigateway/latest/developerguide/"
+    "api-gateway-execution-service-limits-table.html"
+)  # where .../developerguide/limits.html leads for a REST API
+CHARACTERS = "https://docs.aws.amazon.com/apigateway/latest/api/API_CreateStage.html"
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_VALUE = re.compile(r"[A-Za-z0-9._~:/?#&=,-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One part of a token variable's comma list."""
+
+    kind: Literal["hashed", "plain", "unusable"]
+    digest: str  # SHA-256, 64 hex digits: of the token, or of an unusable member's own text
+    text: str = field(repr=False)  # as it stands in the list; where it is plain, a token
+
+    @property
+    def fingerprint(self) -> str:
+        """What people call it: the same for a plain member and for its hash."""
+        return self.digest[:12]
+
+    @property
+    def usable(self) -> bool:
+        """Whether it lets anyone deliver."""
+        return self.kind != "unusable"
+
+
+def read(deployment: Deployment) -> dict[str, str]:
+    """The live variables of the API's stage."""
+    client = boto3.client("apigateway")
+    stage = client.get_stage(restApiId=deployment.api, stageName=API_STAGE)
+    return dict(stage.get("variables") or {})
+
+
+def write(
+    deployment: Deployment,
+    changes: Mapping[str, str | None],
+    *,
+    known: Mapping[str, str] | None = None,
+) -> None:
+    """Set these variables, and take away those that are None; all others stay as they are.
+
+    `known` is what the changes were made of; where that is no longer so, nothing is changed.
+    Raises UsageError for what API Gateway would refuse, before anything is changed, and
+    ClickException where the variables read back are not the ones written.
+    """
+    live = read(deployment)
+    if known is not None and any(live.get(name) != known.get(name) for name in changes):
+        raise click.ClickException(
+            "Someone else changed these tokens meanwhile. Nothing was changed; run this again"
+        )
+    operations = patch_operations(live, changes)
+    if not operations:
+        return
+    check({name: value for name, value in changes.items() if value is not None})
+    _check_count(sum(value is not None for value in {**live, **changes}.values()))
+    boto3.client("apigateway").update_stage(
+        restApiId=deployment.api, stageName=API_STAGE, patchOperations=operations
+    )
+    written = read(deployment)
+    wrong = sorted(name for name, value in changes.items() if written.get(name) != value)
+    if wrong:
+        raise click.ClickException(
+            f"API Gateway took the change, but {', '.join(wrong)} reads otherwise. Perhaps someone "
+            "else changed it at the same time. See: hookshelf token list "
+            f"--stage {deployment.stage}"
+        )
+
+
+def patch_operations(
+    live: Mapping[str, str], changes: Mapping[str, str | None]
+) -> list[dict[str, str]]:
+    """What update_stage is told: `replace` to add too, nothing for what is as it should be.
+
+    https://docs.aws.amazon.com/apigateway/latest/api/patch-operations.html
+    """
+    operations = []
+    for name, value in changes.items():
+        path = "/variables/" + name.replace("~", "~0").replace("/", "~1")  # a JSON Pointer
+        if value is None and name in live:
+            operations.append({"op": "remove", "path": path})
+        elif value is not None and live.get(name) != value:
+            operations.append({"op": "replace", "path": path, "value": value})
+    return operations
+
+
+def check(variables: Mapping[str, str]) -> None:
+    """Raise UsageError for what API Gateway refuses, without quoting any value."""
+    _check_count(len(variables))
+    for name, value in variables.items():
+        _check_name(name)
+        _check_value(name, value)
+
+
+def new_token() -> tuple[str, str]:
+    """A token of 256 random bits, and the member that lets it in."""
+    token = secrets.token_urlsafe(32)
+    return token, tokens.HASHED + tokens.digest(token).hex()
+
+
+def app_of(name: str) -> str | None:
+    """The app whose own tokens a variable of that name holds, or None."""
+    app = name.removeprefix(tokens.variable_name("")).replace("__", "-")
+    return app if is_app(app) and tokens.variable_name(app) == name else None
+
+
+def token_variables(variables: Mapping[str, str]) -> dict[str, str | None]:
+    """The variables that hold tokens, the stage's first, each with its app or None."""
+    stage = tokens.variable_name(None)
+    return {
+        name: app_of(name)
+        for name in sorted(variables)
+        if name == stage or app_of(name) is not None
+    }
+
+
+def members(value: str) -> list[Member]:
+    """The members of a comma list, oldest first; an empty part is an unusable one."""
+    return [_member(part.strip()) for part in value.split(",")]
+
+
+def added(value: str | None, member: str) -> str:
+    """The list with one more member, the newest; what only closed the door goes."""
+    parts = [one.text for one in members(value or "") if one.text not in ("", CLOSED)]
+    return ",".join([*parts, member])
+
+
+def without(value: str, digests: Collection[str]) -> str:
+    """The list without these members, or CLOSED where none is left.
+
+    It is never empty: API Gateway takes no empty value, and without its variable an app would
+    take the stage's tokens.
+    """
+    return ",".join(one.text for one in members(value) if one.digest not in digests) or CLOSED
+
+
+def _member(text: str) -> Member:
+    found = tokens.usable_digest(text)
+    if found is None:
+        return Member("unusable", tokens.digest(text).hex(), text)
+    return Member("hashed" if text.startswith(tokens.HASHED) else "plain", found.hex(), text)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise click.UsageError(
+            f"{count} stage variables; API Gateway takes {MOST} ({QUOTAS}). "
+            "Let some apps use the stage's tokens"
+        )
+
+
+def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise click.UsageError(
+            f"{name} has {len(name)} characters; API Gateway takes {LONGEST_NAME} in the name of a "
+            f"stage variable ({QUOTAS}). An app whose name is too long for tokens of its own uses "
+            "the stage's"
+        )
+    if not _NAME.fullmatch(name):
+        raise click.UsageError(
+            f"{name!r} cannot name a stage variable: API Gateway takes letters, digits and _ of "
+            f"ASCII ({CHARACTERS})"
+        )
+
+
+def _check_value(name: str, value: str) -> None:
+    if len(value) > LONGEST_VALUE:
+        raise click.UsageError(
+            f"{name} would have {len(value)} characters; API Gateway takes {LONGEST_VALUE}, seven "
+            f"hashed members ({QUOTAS}). Revoke one first: hookshelf token list shows "
+            "them, hookshelf token revoke takes one out"
+        )
+    if not _VALUE.fullmatch(value):
+        raise click.UsageError(
+            f"{name} would be empty, or have characters that API Gateway does not take in a stage "
+            f"variable: it takes ASCII letters, digits and -._~:/?#&=, ({CHARACTERS}). "
+            "A member made by hookshelf token new has no others"
+        )

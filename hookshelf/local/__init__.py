@@ -1,0 +1,1 @@
+"""What serves and feeds hookshelf on your own machine."""

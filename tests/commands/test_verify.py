@@ -1,0 +1,590 @@
+"""`hookshelf verify`: signatures proved again, from what is archived alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from support.project import PROJECT
+
+from chalicelib.archive import to_object, to_rejected
+from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.settings import from_environment
+from chalicelib.sources import source_named
+from chalicelib.store import open_store
+from hookshelf.__main__ import main
+
+SECRET = "It's a Secret to Everybody"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@dataclass
+class Archive:
+    """An archive that already holds deliveries, and the settings to read it with."""
+
+    environ: dict[str, str]
+    folder: Path  # of this test
+
+    def configure(self, **apps: Any) -> None:
+        file = self.folder / "apps.json"
+        file.write_text(json.dumps(apps))
+        self.environ["APPS_FILE"] = str(file)
+
+    def put(self, thing: ArchiveObject, bucket: str = "") -> str:
+        settings = from_environment(self.environ)
+        open_store(settings, bucket or settings.places[0].bucket).put(thing)
+        return thing.key
+
+    def holds(
+        self,
+        app: str = "shop",
+        *,
+        n: int = 1,
+        arrived: datetime = NOON,
+        secret: str = SECRET,
+        prefix: str = "",
+        rejected: bool = False,
+    ) -> str:
+        """Archive what GitHub sent, its signature good or, with another secret, bad."""
+        delivery = signed(app, n, arrived, secret)
+        github = source_named("github")
+        if rejected:
+            return self.put(to_rejected(delivery, github, reason="Invalid signature"))
+        return self.put(to_object(delivery, github, prefix=prefix))
+
+    def verify(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, ["verify", *arguments], env=self.environ)
+
+    def lines(self, *arguments: str) -> list[tuple[str, str]]:
+        """Key and verdict of each line of `--json`."""
+        said = self.verify("--json", *arguments).stdout.splitlines()
+        return [(line["key"], line["verdict"]) for line in map(json.loads, said)]
+
+
+def signed(app: str, n: int = 1, arrived: datetime = NOON, secret: str = SECRET) -> Delivery:
+    github = source_named("github")
+    assert github.example and github.sign
+    body = github.example(n, 0)
+    return Delivery(app, github.sign(body, secret, 0), body, arrived)
+
+
+GITHUB = {"source": "github", "secrets": [SECRET], "signature": "record"}
+
+
+@pytest.fixture
+def in_folder(folder_environ: dict[str, str], tmp_path: Path) -> Archive:
+    archive = Archive(folder_environ, tmp_path)
+    archive.configure(shop=GITHUB)
+    return archive
+
+
+@pytest.fixture
+def in_s3(s3_environ: dict[str, str], tmp_path: Path) -> Archive:
+    archive = Archive(s3_environ, tmp_path)
+    archive.configure(shop=GITHUB)
+    return archive
+
+
+@pytest.fixture(params=["in_folder", "in_s3"])
+def archive(request: pytest.FixtureRequest) -> Archive:
+    found: Archive = request.getfixturevalue(request.param)
+    return found
+
+
+# --- what it says
+
+
+def test_it_counts_the_deliveries_of_each_verdict(archive: Archive) -> None:
+    for n in range(3):
+        archive.holds(n=n)
+    archive.holds("other")
+    done = archive.verify()
+
+    assert done.exit_code == 0
+    assert done.stdout == "4 deliveries: 1 unchecked, 3 verified\n"
+
+
+def test_it_names_the_keys_of_what_is_not_in_order(archive: Archive) -> None:
+    archive.holds()
+    bad = archive.holds(n=2, arrived=NOON + timedelta(hours=1), secret="wrong")
+    done = archive.verify()
+
+    assert done.exit_code == 1
+    assert done.stdout == f"bad  {bad}\n2 deliveries: 1 bad, 1 verified\n"
+
+
+def test_in_json_each_delivery_is_a_line_and_nothing_else_is_said(archive: Archive) -> None:
+    keys = [archive.holds(arrived=NOON + timedelta(hours=hour)) for hour in range(3)]
+    done = archive.verify("--json")
+
+    assert done.exit_code == 0
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"key": key, "verdict": "verified"} for key in keys
+    ]
+
+
+def test_one_delivery_is_not_counted_as_deliveries(archive: Archive) -> None:
+    archive.holds()
+
+    assert archive.verify().stdout == "1 delivery: 1 verified\n"
+
+
+def test_where_there_is_nothing_it_says_what_to_try(archive: Archive) -> None:
+    done = archive.verify()
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Nothing to verify. Try another --app, ")
+
+
+def test_where_nothing_can_be_checked_it_says_what_is_missing(archive: Archive) -> None:
+    archive.configure()
+    archive.holds()
+
+    assert archive.verify().stdout.endswith("\nNo keys or secrets: name them in APPS_FILE.\n")
+
+
+def test_unsigned_is_in_order_unless_its_app_requires_signatures(archive: Archive) -> None:
+    unsigned = replace(signed("shop"), headers={})
+    archive.put(to_object(unsigned, source_named("github")))
+    recorded = archive.verify()
+    archive.configure(shop={**GITHUB, "signature": "require"})
+    required = archive.verify()
+
+    assert (recorded.exit_code, required.exit_code) == (0, 1)
+    assert required.stdout.startswith("unsigned  shop/")
+
+
+def test_a_delivery_was_fresh_when_it_arrived_however_long_ago_that_is(archive: Archive) -> None:
+    slack = source_named("slack")
+    assert slack.sign
+    long_ago = datetime(2018, 7, 12, 18, 36, 58, tzinfo=UTC)
+    for n, late in enumerate([0, 299, 301]):
+        headers = slack.sign(b"%d" % n, SECRET, int(long_ago.timestamp()))
+        delivery = Delivery("chat", headers, b"%d" % n, long_ago + timedelta(seconds=late))
+        archive.put(to_object(delivery, slack))
+    archive.configure(chat={"source": "slack", "secrets": [SECRET], "max_age": 300})
+
+    assert [verdict for _, verdict in archive.lines()] == ["verified", "verified", "stale"]
+
+
+def test_the_verdict_is_todays_and_not_the_one_that_was_recorded(archive: Archive) -> None:
+    archive.put(to_object(signed("shop"), source_named("github"), verdict="bad"))
+
+    assert [verdict for _, verdict in archive.lines()] == ["verified"]
+
+
+# --- what it looks at
+
+
+def test_only_the_deliveries_of_one_app(archive: Archive) -> None:
+    shop = archive.holds("shop")
+    archive.holds("shop2")
+    archive.holds("sho")
+
+    assert archive.lines("--app", "shop") == [(shop, "verified")]
+
+
+@pytest.fixture
+def hours(archive: Archive) -> dict[int, str]:
+    """A delivery in each hour around noon."""
+    return {h: archive.holds(n=h, arrived=NOON + timedelta(hours=h)) for h in range(-2, 3)}
+
+
+@pytest.mark.parametrize("app", [[], ["--app", "shop"]], ids=["every app", "one app"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--since", "2026-11-20T12:00"], [0, 1, 2]),
+        (["--since", "2026-11-20T12:00:00.000001"], [1, 2]),
+        (["--until", "2026-11-20T12:00"], [-2, -1, 0]),
+        (["--until", "2026-11-20T11:59:59.999999Z"], [-2, -1]),
+        (["--since", "2026-11-20T11:30", "--until", "2026-11-20T12:30"], [0]),
+        (["--since", "2026-11-20T13:00+01:00", "--until", "2026-11-20T13:00+01:00"], [0]),
+        (["--since", "2026-11-20"], [-2, -1, 0, 1, 2]),
+        (["--since", "2026-11-21"], []),
+        (["--until", "2026-11-20"], []),
+        (["--since", "2026-11-20T13:00", "--until", "2026-11-20T11:00"], []),
+    ],
+)
+def test_only_what_arrived_in_a_time_range(
+    archive: Archive,
+    hours: dict[int, str],
+    app: list[str],
+    arguments: list[str],
+    expected: list[int],
+) -> None:
+    found = archive.lines(*app, *arguments)
+
+    assert found == [(hours[hour], "verified") for hour in expected]
+
+
+@pytest.mark.parametrize("app", [[], ["--app", "shop"]], ids=["every app", "one app"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--since", "90m"], [0, 1]),
+        (["--since", "1d"], [0, 1, 2]),
+        (["--until", "90m"], [2, 30]),
+        (["--since", "1w", "--until", "86400s"], [30]),
+    ],
+)
+def test_a_duration_is_counted_back_from_now(
+    archive: Archive, app: list[str], arguments: list[str], expected: list[int]
+) -> None:
+    now = datetime.now(UTC)
+    keys = {h: archive.holds(n=h, arrived=now - timedelta(hours=h)) for h in (0, 1, 2, 30)}
+
+    assert sorted(archive.lines(*app, *arguments)) == sorted(
+        (keys[hour], "verified") for hour in expected
+    )
+
+
+def test_only_what_lies_at_the_path_that_is_asked_for(archive: Archive) -> None:
+    bucket = archive.environ["ARCHIVE_BUCKETS"]
+    top = archive.holds()
+    below = archive.holds(prefix="trials/one/")
+    archive.holds(prefix="trials/")
+
+    assert archive.lines() == [(top, "verified")]
+    assert archive.lines("--bucket", f"{bucket}/trials/one") == [(below, "verified")]
+
+
+def test_only_the_bucket_that_is_asked_for(in_folder: Archive) -> None:
+    in_folder.holds()
+    thing = to_object(signed("shop", n=2), source_named("github"))
+    in_folder.put(thing, "another")
+
+    assert in_folder.lines("--bucket", "another") == [(thing.key, "verified")]
+
+
+def test_what_was_refused_and_kept_is_checked_only_when_asked_for(archive: Archive) -> None:
+    archive.holds()
+    good = archive.holds(n=2, rejected=True)
+    bad = archive.holds(n=3, rejected=True, secret="wrong")
+    other = archive.holds("other", rejected=True)
+
+    assert archive.verify().exit_code == 0
+    assert len(archive.lines()) == 1
+    assert archive.verify("--rejected").exit_code == 1
+    assert sorted(archive.lines("--rejected")) == sorted(
+        [(good, "verified"), (bad, "bad"), (other, "unchecked")]
+    )
+    assert archive.lines("--rejected", "--app", "other") == [(other, "unchecked")]
+
+
+def test_what_was_refused_is_found_by_its_day(archive: Archive) -> None:
+    days = [
+        archive.holds(rejected=True, arrived=NOON + timedelta(days=day)) for day in range(-1, 2)
+    ]
+
+    assert [key for key, _ in archive.lines("--rejected", "--since", "2026-11-21")] == days[2:]
+    assert [key for key, _ in archive.lines("--rejected", "--until", "2026-11-19")] == days[:1]
+
+
+def test_objects_that_are_not_ours_are_passed_over(archive: Archive) -> None:
+    kept = archive.holds()
+    sha = "0" * 64
+    for key in (
+        "README.txt",
+        "shop/notes.json",
+        f"shop/dt=2026-11-20/hh=13/20261120T120000.000000Z-{sha}.json",
+        f"shop/dt=2026-11-20/hh=12/20261120T120000.000000Z-{sha}.exe",
+        f"_redacted/shop/dt=2026-11-20/{sha}.json",
+        f"_rejected/shop/{sha}.bin",
+        "_events/shop/2026-11-20.parquet",
+    ):
+        archive.put(ArchiveObject(key, b"not ours", "text/plain", {}))
+
+    assert archive.lines() == [(kept, "verified")]
+    assert archive.lines("--app", "shop") == [(kept, "verified")]
+    assert archive.lines("--rejected") == []
+
+
+# --- what was altered since
+
+
+@pytest.mark.parametrize("rejected", [False, True], ids=["delivery", "rejected"])
+def test_a_body_altered_on_the_disk_is_bad_and_said_to_be_altered(
+    in_folder: Archive, rejected: bool
+) -> None:
+    key = in_folder.holds(rejected=rejected)
+    file = in_folder.folder / "archive" / "events" / key
+    file.write_bytes(file.read_bytes().replace(b"main", b"mean"))
+    arguments = ["--rejected"] if rejected else []
+    done = in_folder.verify("--json", *arguments)
+
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "altered": True}
+    assert in_folder.verify(*arguments).stdout.startswith(f"bad (altered)  {key}\n")
+
+
+def test_a_body_replaced_in_s3_is_bad_and_said_to_be_altered(in_s3: Archive) -> None:
+    key = in_s3.holds()
+    client = s3(in_s3)
+    client.put_object(Bucket=in_s3.environ["ARCHIVE_BUCKETS"], Key=key, Body=b"{}")
+    done = in_s3.verify("--json")
+
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "altered": True}
+
+
+def test_a_body_is_known_to_be_altered_even_where_no_signature_is_checked(
+    in_folder: Archive,
+) -> None:
+    in_folder.configure()
+    key = in_folder.holds()
+    (in_folder.folder / "archive" / "events" / key).write_bytes(b"{}")
+
+    assert in_folder.lines() == [(key, "bad")]
+
+
+def test_without_metadata_a_body_counts_as_unsigned(in_folder: Archive) -> None:
+    shop, other = in_folder.holds(), in_folder.holds("other")
+    for meta in (in_folder.folder / "archive").rglob("*.meta"):
+        meta.unlink()
+
+    assert sorted(in_folder.lines()) == [(other, "unchecked"), (shop, "unsigned")]
+    assert in_folder.verify().exit_code == 0
+
+
+def test_without_metadata_a_refused_body_counts_as_unsigned(in_folder: Archive) -> None:
+    key = in_folder.holds(rejected=True)
+    for meta in (in_folder.folder / "archive").rglob("*.meta"):
+        meta.unlink()
+
+    assert in_folder.lines("--rejected") == [(key, "unsigned")]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"source": "no-such-source", "verdict": "good"},
+        {"layout": "9", "source": "github", "arrived": "yesterday"},
+        {"h-x-hub-signature-256": "sha256=%zz"},
+        {"h-x-hub-signature-256": "%FF"},
+    ],
+    ids=lambda metadata: next(iter(metadata.values())),
+)
+def test_metadata_that_makes_no_sense_is_no_crash(
+    archive: Archive, metadata: Mapping[str, str]
+) -> None:
+    for thing in (
+        to_object(signed("shop"), source_named("github")),
+        to_rejected(signed("shop"), source_named("github"), reason="Invalid signature"),
+    ):
+        archive.put(replace(thing, metadata=metadata))
+    done, rejected = archive.verify(), archive.verify("--rejected")
+
+    assert done.exit_code in (0, 1)
+    assert done.stdout.splitlines()[-1].startswith("1 delivery: ")
+    assert rejected.stdout.splitlines()[-1].startswith("1 delivery: ")
+
+
+def test_nothing_in_a_folder_archive_changes(in_folder: Archive) -> None:
+    in_folder.holds()
+    in_folder.holds(n=2, secret="wrong")
+    in_folder.holds(rejected=True)
+    before = snapshot(in_folder.folder / "archive")
+    in_folder.verify()
+    in_folder.verify("--rejected")
+
+    assert snapshot(in_folder.folder / "archive") == before
+
+
+def test_nothing_in_a_bucket_changes(in_s3: Archive) -> None:
+    in_s3.holds()
+    in_s3.holds(n=2, secret="wrong")
+    bucket = in_s3.environ["ARCHIVE_BUCKETS"]
+    before = s3(in_s3).list_object_versions(Bucket=bucket)["Versions"]
+    in_s3.verify()
+    in_s3.verify("--rejected")
+
+    assert s3(in_s3).list_object_versions(Bucket=bucket)["Versions"] == before
+
+
+# --- misuse, and what cannot be reached
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--since", "yesterday"], "'yesterday' is neither a duration like 14d nor a time like"),
+        (["--until", "14 d"], "neither a duration"),
+        (["--since", "999999w"], "neither a duration"),
+        (["--since", ""], "neither a duration"),
+        (["--bucket", "events/"], "use bucket or bucket/path"),
+        (["--bucket", "No Bucket"], "use bucket or bucket/path"),
+        (["--app", "no app"], "no such app name"),
+        (["--stage", "nowhere"], "No stage 'nowhere'"),
+        (["--nothing"], "No such option"),
+        (["key"], "unexpected extra argument"),
+    ],
+)
+def test_misuse_is_said_in_one_line_with_exit_code_2(
+    in_folder: Archive, arguments: list[str], said: str
+) -> None:
+    in_folder.holds()
+    done = in_folder.verify(*arguments)
+
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ARCHIVE_BUCKETS", "events/"),
+        ("ARCHIVE_CLIENT", "curl"),
+        ("APPS_FILE", "no-such-file.json"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_exit_code_2(
+    in_folder: Archive, variable: str, value: str
+) -> None:
+    in_folder.holds()
+    in_folder.environ[variable] = value
+    done = in_folder.verify()
+
+    assert done.exit_code == 2
+    assert f"Error: {variable} " in done.stderr
+
+
+def test_a_wrong_field_of_an_app_is_named_without_its_value(in_folder: Archive) -> None:
+    in_folder.holds()
+    in_folder.configure(
+        shop={**GITHUB, "secrets": ["env:NO_SUCH_VARIABLE", "canary"], "max_age": 1}
+    )
+    done = in_folder.verify()
+
+    assert done.exit_code == 2
+    assert "APPS_FILE has a wrong secrets[0] for app shop" in done.stderr
+    assert "canary" not in done.output
+
+
+@pytest.mark.parametrize("client", ["obstore", "boto3"])
+def test_an_archive_that_cannot_be_reached_is_a_clear_error(in_s3: Archive, client: str) -> None:
+    in_s3.environ |= {"ARCHIVE_CLIENT": client, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    done = in_s3.verify()
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The archive cannot be reached: ")
+
+
+@pytest.mark.parametrize("client", ["obstore", "boto3"])
+def test_a_bucket_that_is_not_there_is_a_clear_error(in_s3: Archive, client: str) -> None:
+    in_s3.environ["ARCHIVE_CLIENT"] = client
+    done = in_s3.verify("--bucket", "no-such-bucket")
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The archive cannot be reached: ")
+
+
+def test_an_archive_folder_that_is_a_file_is_a_clear_error(in_folder: Archive) -> None:
+    (in_folder.folder / "archive").write_text("a file")
+    done = in_folder.verify()
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The archive cannot be reached: ")
+
+
+def test_an_archive_folder_that_is_not_there_is_not_made(in_folder: Archive) -> None:
+    done = in_folder.verify()
+
+    assert done.exit_code == 0
+    assert not (in_folder.folder / "archive").exists()
+
+
+# --- settings
+
+
+def test_the_settings_of_a_stage_beat_the_shells(in_folder: Archive) -> None:
+    """Stage `dev` is not configured yet, and says so."""
+    done = in_folder.verify("--stage", "dev")
+
+    assert done.exit_code == 2
+    assert "ARCHIVE_BUCKETS has the entry 'CHANGE-ME'" in done.stderr
+
+
+def test_without_settings_it_looks_where_make_run_archives(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / ".chalice").mkdir(parents=True)
+    for name in ("chalicelib", "hookshelf"):
+        copy_tree(PROJECT / name, project / name)
+    for name in ("config.json", "apps-local.json"):
+        (project / ".chalice" / name).write_bytes((PROJECT / ".chalice" / name).read_bytes())
+    archive = Archive(
+        {"ARCHIVE_FOLDER": str(project / "archive"), "ARCHIVE_BUCKETS": "events"}, tmp_path
+    )
+    archive.holds("github")
+    done = subprocess.run(
+        [sys.executable, "-m", "hookshelf", "verify", "--json"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert [json.loads(line)["verdict"] for line in done.stdout.splitlines()] == ["bad"]
+    assert done.returncode == 1
+
+
+# --- Ctrl-C
+
+
+def test_ctrl_c_ends_it_without_a_traceback(in_folder: Archive) -> None:
+    for n in range(1000):  # more lines than a pipe holds: it cannot end before it is told to
+        key = to_object(signed("shop", n), source_named("github")).key
+        file = in_folder.folder / "archive" / "events" / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(signed("shop", n).body)
+    with subprocess.Popen(
+        [sys.executable, "-m", "hookshelf", "verify", "--json"],
+        cwd=PROJECT,
+        env=os.environ | in_folder.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()  # it has begun
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert "Aborted!" in errors
+
+
+def s3(archive: Archive) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=archive.environ["AWS_ENDPOINT_URL_S3"],
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    for file in source.rglob("*.py"):
+        to = target / file.relative_to(source)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(file.read_bytes())

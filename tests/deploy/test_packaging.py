@@ -1,0 +1,124 @@
+"""What packaging runs with; what comes of it is in tests/deploy/test_template.py."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import findpython
+import pytest
+
+from hookshelf.deploy import package, packaging, template
+from hookshelf.deploy.packaging import Order
+
+
+@pytest.fixture(autouse=True)
+def undecided() -> None:
+    packaging.best_python.cache_clear()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """A machine that runs 3.11, with others besides; what ends in `-` makes no environments."""
+
+    def install(*versions: str) -> None:
+        for name in versions:
+            python = tmp_path / f"python{name.removesuffix('-')}"
+            python.write_text(f"#!/bin/sh\nexit {int(name.endswith('-'))}\n")
+            python.chmod(0o755)
+
+        def find(*version: int) -> SimpleNamespace | None:
+            python = tmp_path / ("python" + ".".join(map(str, version)))
+            return SimpleNamespace(executable=python) if python.exists() else None
+
+        monkeypatch.setattr(findpython, "find", find)
+        monkeypatch.setattr(packaging.sys, "version_info", (3, 11, 7))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        (["3.12", "3.13"], "python3.13"),
+        (["3.12"], "python3.12"),
+        (["3.14", "3.10", "3.12"], "python3.12"),
+        (["3.12", "3.13-"], "python3.12"),  # Debian's own, without a package more
+    ],
+)
+def test_the_newest_runtime_that_is_installed_packages(
+    installed: Callable[..., None], versions: list[str], chosen: str
+) -> None:
+    installed(*versions)
+
+    assert packaging.best_python().name == chosen
+
+
+def test_where_only_an_old_one_is_installed_it_packages_and_warns(
+    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed()
+
+    assert packaging.best_python() == Path(sys.executable)
+    assert "the functions will run on 3.11" in capsys.readouterr().err
+
+
+def test_the_interpreter_that_runs_this_is_taken_as_it_is() -> None:
+    assert packaging.with_chalice(Path(sys.executable)) == Path(sys.executable)
+
+
+def test_secrets_that_are_kept_in_aws_are_not_fetched_to_package(tmp_path: Path) -> None:
+    apps = {"pay": {"source": "stripe", "secrets": ["ssm:/shop/stripe"], "usual_gap": 900}}
+    file = tmp_path / "apps.json"
+    file.write_text(json.dumps(apps))
+    environ = {"ARCHIVE_BUCKETS": "mine", "APPS_FILE": str(file)}
+    order = package.order(environ, template.Options("dev"))
+
+    assert package.usual_gaps(environ) == {"pay": 900}
+    assert "parameter/shop/stripe" in json.dumps(order.policies)
+
+
+def test_what_chalice_refuses_is_said(tmp_path: Path) -> None:
+    order = Order("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
+
+    with pytest.raises(click.ClickException, match="chalice package says:\n.*lambda_architecture"):
+        packaging.build(order, tmp_path, Path(sys.executable))
+
+
+def test_the_cache_of_wheels_survives_another_packaging(tmp_path: Path) -> None:
+    cache = tmp_path / "project" / ".chalice" / "deployments"
+    cache.mkdir(parents=True)
+    (cache / "kept").touch()
+    packaging._render(Order("dev"), tmp_path / "project")
+
+    assert (cache / "kept").exists()
+
+
+def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
+    order = Order("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
+    packaging._render(order, tmp_path)
+    config = json.loads((tmp_path / ".chalice" / "config.json").read_text())
+    policy = config["stages"]["dev"]["lambda_functions"]["deliver"]["iam_policy_file"]
+
+    assert config["stages"]["dev"]["environment_variables"] == {"ARCHIVE_BUCKETS": "mine"}
+    assert json.loads((tmp_path / ".chalice" / policy).read_text()) == {"Version": "ours"}
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_what_a_stage_says_of_its_functions_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 512}}}
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"dev": own}}))
+    monkeypatch.setattr(packaging, "PACKAGE", tmp_path)
+    (tmp_path / "project").mkdir()
+    packaging._render(Order("dev"), tmp_path / "project")
+    config = json.loads((tmp_path / "project" / ".chalice" / "config.json").read_text())
+
+    assert config["stages"]["dev"]["lambda_functions"]["api_handler"] == {
+        "lambda_memory_size": 512,
+        "iam_policy_file": "policy-dev-api_handler.json",
+    }

@@ -1,0 +1,387 @@
+"""The CloudFormation template of a stage: packaged by Chalice, merged with ours, SAM expanded."""
+
+import json
+import re
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from support.policies import wide
+from support.project import PROJECT
+
+from chalicelib import metrics
+from hookshelf.deploy import package, packaging, template
+from hookshelf.deploy.deployment import HANDLERS
+
+pytestmark = pytest.mark.xdist_group("template")
+
+ENVIRON = {"ARCHIVE_BUCKETS": "my-webhooks/team", "ARCHIVE_BUCKET_OWNER": "123456789012"}
+OPTIONS = template.Options(
+    stage="dev", usual_gaps={"shop": 3600, "my-shop": 90_000}, alarms_to="ops@example.com"
+)
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> packaging.Package:
+    """Stage dev, packaged for a bucket of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_what_takes_long(patch)
+        into = tmp_path_factory.mktemp("package")
+        return packaging.build(package.order(ENVIRON, OPTIONS), into)
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out_what_takes_long(monkeypatch)
+
+
+def leave_out_what_takes_long(patch: pytest.MonkeyPatch) -> None:
+    """Package only our code; tests/deploy/test_package_runs.py has what ships beside it."""
+    ships = tuple(name for name in packaging.SHIPS if name != "requirements.txt")
+    patch.setattr(packaging, "SHIPS", ships)
+
+
+@pytest.fixture(scope="module")
+def whole(packaged: packaging.Package) -> dict[str, Any]:
+    return template.with_variables(packaged.template, ["validToken", "validToken_my__shop"])
+
+
+def of_type(whole: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of every resource of a type, by logical id."""
+    return {
+        name: resource["Properties"]
+        for name, resource in whole["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+def errors(document: str) -> list[str]:
+    return [str(match) for match in cfnlint.api.lint(document, regions=["us-east-1"])]
+
+
+def test_the_template_passes_cfn_lint_before_and_after_sam(
+    packaged: packaging.Package, whole: dict[str, Any]
+) -> None:
+    sam = packaged.zip.with_name("sam.json").read_text()
+
+    assert errors(sam) == []
+    assert errors(json.dumps(whole)) == []
+
+
+def test_cfn_lint_would_say_what_is_wrong(whole: dict[str, Any]) -> None:
+    broken = json.dumps(whole).replace('"Timeout": 15', '"Timeout": 1500')
+
+    assert "1500" in errors(broken)[0]
+
+
+@pytest.mark.usefixtures("light")
+def test_make_package_makes_a_template_of_every_deployable_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["package", "--into", str(tmp_path), "--arch", "x86_64"])
+    package.main()
+    said = capsys.readouterr().out.splitlines()
+
+    assert [line.partition(":")[0] for line in said] == package.stages() == ["dev", "prod"]
+    for stage in package.stages():
+        document = (tmp_path / stage / "package" / "template.json").read_text()
+        assert errors(document) == []
+        assert list(of_type(json.loads(document), "AWS::ApiGateway::Stage")) == ["RestAPIapiStage"]
+        assert all(not wide(policy) for policy in policies(json.loads(document)))
+
+
+def test_the_api_has_exactly_one_stage_with_its_variables_and_throttling(
+    whole: dict[str, Any],
+) -> None:
+    stages = of_type(whole, "AWS::ApiGateway::Stage")
+    [stage] = stages.values()
+    [deployment] = of_type(whole, "AWS::ApiGateway::Deployment").values()
+
+    assert stage["StageName"] == "api"
+    assert set(stage["Variables"]) == {"validToken", "validToken_my__shop"}
+    assert stage["MethodSettings"][0]["ThrottlingRateLimit"] == 50
+    assert "StageName" not in deployment  # which would make a second, public one
+
+
+def test_without_our_part_sam_would_add_a_second_stage(packaged: packaging.Package) -> None:
+    sam = json.loads(packaged.zip.with_name("sam.json").read_text())
+    del sam["Resources"]["RestAPI"]["Properties"]["OpenApiVersion"]
+    [deployment] = of_type(packaging.expand(sam), "AWS::ApiGateway::Deployment").values()
+
+    assert deployment["StageName"] == "Stage"
+
+
+def test_values_of_stage_variables_are_parameters_that_nobody_is_shown(
+    whole: dict[str, Any],
+) -> None:
+    [stage] = of_type(whole, "AWS::ApiGateway::Stage").values()
+
+    for value in stage["Variables"].values():
+        assert whole["Parameters"][value["Ref"]]["NoEcho"] is True
+
+
+def test_another_set_of_variables_takes_the_place_of_the_first(whole: dict[str, Any]) -> None:
+    again = template.with_variables(whole, ["validToken"])
+    [stage] = of_type(again, "AWS::ApiGateway::Stage").values()
+
+    assert list(stage["Variables"]) == ["validToken"]
+    assert [name for name in again["Parameters"] if name.startswith("Variable")] == ["Variable1"]
+    assert {"CodeBucket", "CodeKey"} < set(again["Parameters"])
+
+
+def test_each_function_has_a_role_of_its_own_with_nothing_too_wide(whole: dict[str, Any]) -> None:
+    functions = of_type(whole, "AWS::Lambda::Function")
+    roles = [function["Role"]["Fn::GetAtt"][0] for function in functions.values()]
+
+    assert len(set(roles)) == len(functions) == len(HANDLERS)
+    assert set(roles) == set(of_type(whole, "AWS::IAM::Role"))
+    assert len(policies(whole)) == len(roles)
+    assert [wide(policy) for policy in policies(whole)] == [[]] * len(roles)
+    assert not any(
+        "ManagedPolicyArns" in role for role in of_type(whole, "AWS::IAM::Role").values()
+    )
+
+
+def test_only_api_gateway_may_invoke_the_door_and_only_for_this_api(whole: dict[str, Any]) -> None:
+    [permission] = of_type(whole, "AWS::Lambda::Permission").values()
+
+    assert permission["Principal"] == "apigateway.amazonaws.com"
+    assert permission["SourceArn"]["Fn::Sub"][1] == {"RestAPIId": {"Ref": "RestAPI"}}
+
+
+def test_functions_run_on_arm_within_their_time_and_log_json(whole: dict[str, Any]) -> None:
+    for name, function in of_type(whole, "AWS::Lambda::Function").items():
+        assert function["Architectures"] == ["arm64"]
+        assert function["MemorySize"] == 256
+        assert function["Timeout"] == (30 if name == "TrackS3" else 15)
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        assert "ReservedConcurrentExecutions" not in function
+
+
+def test_concurrency_is_reserved_for_the_door_where_it_is_asked_for() -> None:
+    merged = template.merge_template(template.Options("dev", reserved=50))["Resources"]
+
+    assert merged["APIHandler"]["Properties"]["ReservedConcurrentExecutions"] == 50
+    assert "ReservedConcurrentExecutions" not in merged["Deliver"]["Properties"]
+
+
+def test_functions_are_called_as_chalice_deploy_calls_them(whole: dict[str, Any]) -> None:
+    names = {one["FunctionName"] for one in of_type(whole, "AWS::Lambda::Function").values()}
+
+    assert names == {"hookshelf-dev", "hookshelf-dev-deliver", "hookshelf-dev-track_s3"}
+
+
+def test_what_fails_without_a_caller_waiting_lies_in_a_queue_the_function_may_send_to(
+    whole: dict[str, Any],
+) -> None:
+    queues = of_type(whole, "AWS::SQS::Queue")
+    functions = of_type(whole, "AWS::Lambda::Function")
+
+    for name in ("Deliver", "TrackS3"):
+        target = functions[name]["DeadLetterConfig"]["TargetArn"]
+        role = whole["Resources"][functions[name]["Role"]["Fn::GetAtt"][0]]
+        assert target["Fn::GetAtt"][0] in queues
+        assert {"sqs:SendMessage": [target]} == {
+            statement["Action"]: statement["Resource"]
+            for statement in role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+            if statement["Action"] == "sqs:SendMessage"
+        }
+
+
+def test_every_log_group_forgets_and_every_function_writes_into_its_own(
+    whole: dict[str, Any],
+) -> None:
+    groups = of_type(whole, "AWS::Logs::LogGroup")
+    functions = of_type(whole, "AWS::Lambda::Function").values()
+
+    assert len(groups) == 4
+    assert all(group["RetentionInDays"] == 30 for group in groups.values())
+    assert len({one["LoggingConfig"]["LogGroup"]["Ref"] for one in functions}) == 3
+
+
+def test_no_log_holds_a_query_string(whole: dict[str, Any]) -> None:
+    [stage] = of_type(whole, "AWS::ApiGateway::Stage").values()
+    [settings] = stage["MethodSettings"]
+    shown = stage["AccessLogSetting"]["Format"]
+
+    assert settings["LoggingLevel"] == "OFF"
+    assert settings["DataTraceEnabled"] is False
+    assert set(re.findall(r"\$[\w.]+", shown)) == set(template.ACCESS_LOG.values())
+    assert json.loads(shown)  # one line of JSON
+    assert not re.search(
+        "query|header|input|override|authorizer|stageVariables|context.path", shown
+    )
+
+
+def test_an_account_that_cannot_write_access_logs_is_not_asked_to() -> None:
+    merged = template.merge_template(template.Options("dev", access_logs=False))["Resources"]
+
+    assert "AccessLogSetting" not in merged["RestAPI"]["Properties"]
+    assert "AccessLogs" not in merged
+
+
+def test_api_gateways_own_refusals_make_senders_try_again(whole: dict[str, Any]) -> None:
+    [api] = of_type(whole, "AWS::ApiGateway::RestApi").values()
+    responses = api["Body"]["x-amazon-apigateway-gateway-responses"]
+
+    assert responses["THROTTLED"]["statusCode"] == "503"
+    assert responses["QUOTA_EXCEEDED"]["statusCode"] == "503"
+    for response in responses.values():
+        assert response["responseParameters"] == {"gatewayresponse.header.Retry-After": "'30'"}
+        assert json.loads(response["responseTemplates"]["application/json"])["result"] == "fail"
+
+
+def test_bodies_reach_the_function_as_bytes_and_compression_stays_unset(
+    whole: dict[str, Any],
+) -> None:
+    [api] = of_type(whole, "AWS::ApiGateway::RestApi").values()
+
+    assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["*/*"]
+    assert "MinimumCompressionSize" not in api
+    assert api["Body"]["paths"]["/iam/input"]["post"]["security"] == [{"sigv4": []}]
+
+
+def test_there_is_an_alarm_for_everything_that_loses_deliveries(whole: dict[str, Any]) -> None:
+    alarms = of_type(whole, "AWS::CloudWatch::Alarm")
+    metrics = {
+        name: sorted(stat["MetricStat"]["Metric"]["MetricName"] for stat in alarm["Metrics"][1:])
+        for name, alarm in alarms.items()
+        if not name.startswith("Quiet")
+    }
+
+    assert metrics == {
+        "ServerErrors": ["5XXError"],
+        "Refusals": ["Answers"],
+        "Unconfigured": ["Unconfigured"],
+        "Throttles": ["Throttles"] * 3,
+        "DeadLetters": ["ApproximateNumberOfMessagesVisible"] * 2 + ["AsyncEventsDropped"] * 2,
+    }
+    assert all(alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in alarms.values())
+
+
+def test_alarms_watch_what_the_functions_write(whole: dict[str, Any]) -> None:
+    """Names of namespace, metrics and dimensions, as chalicelib/metrics.py spells them."""
+    function = of_type(whole, "AWS::Lambda::Function")["APIHandler"]
+    environ = function["Environment"]["Variables"]
+    line = metrics.counted(environ, datetime.now(UTC), status=403, app="shop", unconfigured=True)
+    written = {
+        (one["Namespace"], metric["Name"], tuple(sorted(names)))
+        for one in line["_aws"]["CloudWatchMetrics"]
+        for metric in one["Metrics"]
+        for names in one["Dimensions"]
+    }
+    watched = {
+        (
+            metric["Namespace"],
+            metric["MetricName"],
+            tuple(sorted(one["Name"] for one in metric["Dimensions"])),
+        )
+        for alarm in of_type(whole, "AWS::CloudWatch::Alarm").values()
+        for metric in (stat["MetricStat"]["Metric"] for stat in alarm["Metrics"][1:])
+        if not metric["Namespace"].startswith("AWS/")
+    }
+
+    assert watched == written
+
+
+def test_an_app_that_is_silent_for_longer_than_usual_is_an_alarm(whole: dict[str, Any]) -> None:
+    quiet = {
+        name: alarm
+        for name, alarm in of_type(whole, "AWS::CloudWatch::Alarm").items()
+        if name.startswith("Quiet")
+    }
+    windows = {
+        alarm["AlarmDescription"].split()[1]: (
+            alarm["EvaluationPeriods"] * alarm["Metrics"][1]["MetricStat"]["Period"]
+        )
+        for alarm in quiet.values()
+    }
+
+    assert windows == {"shop": 3600, "my-shop": 90_000}
+    assert all(alarm["TreatMissingData"] == "breaching" for alarm in quiet.values())
+
+
+def test_apps_that_differ_only_by_their_signs_have_alarms_of_their_own() -> None:
+    gaps = {"a-b": 300, "a_b": 300, "ab": 300}
+
+    assert sum(name.startswith("Quiet") for name in template.alarms(options(gaps))) == 3
+
+
+@pytest.mark.parametrize("gap", [300, 301, 86_400, 86_401, 604_800])
+def test_cloudwatch_looks_back_as_far_as_it_can_and_no_further(gap: float) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html"""
+    found = template.alarms(options({"shop": gap}))
+    [alarm] = [one["Properties"] for name, one in found.items() if name.startswith("Quiet")]
+    period = alarm["Metrics"][1]["MetricStat"]["Period"]
+    window = alarm["EvaluationPeriods"] * period
+
+    assert gap <= window <= (86_400 if period < 3600 else 604_800)
+
+
+def test_alarms_go_to_a_topic_that_is_there_already() -> None:
+    arn = "arn:aws:sns:us-east-1:123456789012:pager"
+    found = template.alarms(template.Options("dev", alarms_to=arn))
+
+    assert "AlarmTopic" not in found
+    assert found["Refusals"]["Properties"]["AlarmActions"] == [arn]
+
+
+def test_two_stages_share_no_name(whole: dict[str, Any]) -> None:
+    names = {
+        value for kind in ("FunctionName", "Name") for value in values_of(kind, whole["Resources"])
+    } - {"Status", "App", "ApiName", "Stage", "FunctionName", "QueueName"}
+
+    assert names
+    assert all("dev" in name for name in names)
+
+
+def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: packaging.Package) -> None:
+    with zipfile.ZipFile(packaged.zip) as archive:
+        names = archive.namelist()
+        compiled = next(name for name in names if re.fullmatch(r"__pycache__/app\..*\.pyc", name))
+        content = archive.read(compiled)
+
+    assert len(names) == len(set(names))
+    assert int.from_bytes(content[4:8], "little") == 1  # a hash, and it is not checked
+    assert b"/var/task/app.py" in content
+    assert any(name.startswith("chalicelib/__pycache__/door.") for name in names)
+    assert not any(name.startswith(("hookshelf/", "tests/")) for name in names)
+
+
+@pytest.mark.usefixtures("light")
+def test_packaging_twice_makes_the_same_zip(tmp_path: Path) -> None:
+    order = package.order(ENVIRON, OPTIONS)
+    first = packaging.build(order, tmp_path).zip.read_bytes()
+
+    assert packaging.build(order, tmp_path).zip.read_bytes() == first
+
+
+def test_packaging_edits_nothing_that_git_tracks(packaged: packaging.Package) -> None:
+    config = json.loads((PROJECT / ".chalice" / "config.json").read_text())
+
+    assert config["stages"]["dev"]["environment_variables"] == {"ARCHIVE_BUCKETS": "CHANGE-ME"}
+    assert "build/" in (PROJECT / ".gitignore").read_text().splitlines()
+
+
+def options(gaps: dict[str, float]) -> template.Options:
+    return template.Options("dev", usual_gaps=gaps)
+
+
+def policies(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        policy["PolicyDocument"]
+        for role in of_type(whole, "AWS::IAM::Role").values()
+        for policy in role["Policies"]
+    ]
+
+
+def values_of(name: str, tree: Any) -> list[str]:
+    if isinstance(tree, list):
+        return [found for item in tree for found in values_of(name, item)]
+    if not isinstance(tree, dict):
+        return []
+    own = [tree[name]] if isinstance(tree.get(name), str) else []
+    return own + [found for item in tree.values() for found in values_of(name, item)]

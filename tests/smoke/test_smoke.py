@@ -1,0 +1,1091 @@
+"""`make smoke-aws`, rehearsed: each check by fakes, the whole on the server that plays AWS.
+
+What only AWS can show is not shown here; what the checks would say of it is.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from zipfile import ZipFile
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from click.testing import CliRunner, Result
+from support.api_gateway import Front
+from support.project import PROJECT
+
+from app import app
+from chalicelib import responses
+from hookshelf import web
+from hookshelf.aws import Account
+from hookshelf.deploy import deploying, packaging, stage_variables
+from hookshelf.deploy.deployment import Deployment, find
+from hookshelf.deploy.stack import Stack
+from hookshelf.smoke import bucket, front, registry, running, site, table
+from hookshelf.smoke.__main__ import command
+from hookshelf.smoke.checks import CHECKS
+from hookshelf.smoke.registry import Check, Row, Seen
+from hookshelf.smoke.site import Tools
+from hookshelf.smoke.world import World
+from hookshelf.web import Answer, Request, Unreachable
+
+pytestmark = pytest.mark.xdist_group("smoke")
+
+ACCOUNT = Account("123456789012", "us-east-1", "aws")
+BUCKET = "hookshelf-smoke-0a1b2c3d"
+THROTTLED = {"result": "fail", "reason": "Too many requests at once"}
+
+
+class Time:
+    """Nobody waits: sleeping moves the clock, by far, and so does looking at it, a little."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 100 * seconds
+
+    def clock(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+# --- the whole, on the server that plays AWS
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., packaging.Package]:
+    """Chalice's own packaging, once; other buckets and variables are written into what it made."""
+    made: list[tuple[packaging.Order, packaging.Package]] = []
+
+    def packaged(order: packaging.Order, into: Path) -> packaging.Package:
+        if not made:
+            folder = tmp_path_factory.mktemp("build")
+            made.append((order, packaging.build(order, folder, Path(sys.executable))))
+        first, package = made[0]
+        old, new = (one.environment["ARCHIVE_BUCKETS"] for one in (first, order))
+        template = json.loads(json.dumps(package.template).replace(old, new))
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::Lambda::Function":
+                resource["Properties"]["Environment"]["Variables"] |= order.environment
+        copy = tmp_path_factory.mktemp("zip") / "deployment.zip"
+        return packaging.Package(Path(shutil.copy(package.zip, copy)), template)
+
+    return packaged
+
+
+@pytest.fixture(scope="module")
+def session() -> boto3.Session:
+    """One for all, as each reads the models of every service anew."""
+    found = boto3.Session()
+    found.events.register("before-call.lambda.Invoke", accepted)
+    return found
+
+
+@pytest.fixture
+def tools(
+    aws_shell: str,
+    session: boto3.Session,
+    build: Callable[..., packaging.Package],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Tools]:
+    """An empty account, and a door to the code, with the settings of whatever is deployed there."""
+    monkeypatch.setattr(packaging, "SHIPS", ("app.py", "chalicelib", "vendor"))
+    for module in ("chalicelib.apps", "hookshelf.smoke.site"):
+        monkeypatch.setattr(f"{module}.PACKAGE", tmp_path)
+    # Each client once: to make them would take longer than all that they ask.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    monkeypatch.setattr(boto3, "client", cache(session.client))
+    monkeypatch.setattr(deploying, "account", cache(deploying.account))
+    before, one_at_a_time = dict(os.environ), threading.Lock()
+
+    functions, deployed = boto3.client("lambda"), cache(lambda: find("smoke"))
+
+    def invoke(event: dict[str, Any]) -> Any:
+        found = functions.get_function_configuration(FunctionName="hookshelf-smoke")
+        with one_at_a_time:
+            os.environ.update(found["Environment"]["Variables"])
+            return app(event, None)
+
+    principal = boto3.client("sts").get_caller_identity()["Arn"]
+    time = Time()
+    with Front(invoke, lambda: stage_variables.read(deployed()), principal=principal) as door:
+
+        def send(request: Request) -> Answer:
+            url = re.sub(r"https://[^/]+/api", door.url, request.url)
+            return web.send(request._replace(url=url))
+
+        yield Tools(build, send, time.sleep, time.clock)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def accepted(**_: Any) -> tuple[Any, dict[str, Any]]:
+    """Lambda takes an asynchronous invoke; moto would look for Docker."""
+    said = {"StatusCode": 202, "ResponseMetadata": {"RequestId": "r-1", "HTTPStatusCode": 202}}
+    return SimpleNamespace(status_code=202), said
+
+
+def smoke(tools: Tools | None, *arguments: str) -> Result:
+    return CliRunner().invoke(command, [*arguments], obj=tools)
+
+
+def standing() -> dict[str, Any]:
+    """What is in the account."""
+    return {
+        "stack": Stack("hookshelf-smoke").status(),
+        "buckets": [one["Name"] for one in boto3.client("s3").list_buckets()["Buckets"]],
+        "apis": boto3.client("apigateway").get_rest_apis()["items"],
+        "functions": boto3.client("lambda").list_functions()["Functions"],
+        "queues": boto3.client("sqs").list_queues().get("QueueUrls", []),
+    }
+
+
+NOTHING: dict[str, Any] = {"stack": "", "buckets": [], "apis": [], "functions": [], "queues": []}
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every token that is made."""
+    made: list[str] = []
+    real = stage_variables.new_token
+
+    def new_token() -> tuple[str, str]:
+        token, member = real()
+        made.append(token)
+        return token, member
+
+    monkeypatch.setattr(stage_variables, "new_token", new_token)
+    return made
+
+
+def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
+    tools: Tools, tokens: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "WARM", 5)
+    done = smoke(tools)
+    lines = done.stdout.splitlines()
+    rows = {int(cells[1]): cells[4:6] for cells in map(cells_of, lines[4:])}
+    others = {number: row for number, row in rows.items() if row[1] != "ok"}
+
+    assert done.exit_code == 1, done.output
+    assert re.fullmatch(r"Seen on \S+ \S+ UTC in us-east-1, python3\.\d+, arm64:", lines[0])
+    assert list(rows) == list(range(1, 16))
+    assert others == {
+        8: ["8 × 200; Retry-After none", "FAILED"],  # nothing throttles
+        10: ["ResponseParserError", "FAILED"],  # moto's IAM simulates nothing
+        14: ["202; runs: 0; NOT in the queue", "FAILED"],  # nothing runs a function
+        15: [  # nor logs what it would say
+            "lines: 0, in groups: 3, the last post NOT among them; with a token: 0; "
+            "with a metric: 0",
+            "not seen",
+        ],
+    }
+    assert rows[7][0].endswith("11,000,000 bytes 413, objects: 0")
+    assert len(tokens) == 2
+    assert not any(token in done.output for token in tokens)
+    assert standing() == NOTHING
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")]
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    monkeypatch.setattr("hookshelf.smoke.__main__.CHECKS", checks)
+
+
+def test_all_ok_is_exit_0_and_json_is_one_object(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, front.no_accept)
+    done = smoke(tools, "--json", "--yes", "--region", "us-east-1")
+    said = json.loads(done.stdout)
+
+    assert done.exit_code == 0, done.output
+    assert (said["region"], said["architecture"]) == ("us-east-1", "arm64")
+    assert [(row["number"], row["verdict"]) for row in said["checks"]] == [(1, "ok")]
+
+
+def test_on_a_terminal_it_says_what_it_will_make_and_what_that_costs_and_asks(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    class Said:
+        """click's runner has a standard input that is no terminal."""
+
+        stdin = Terminal("n\n")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sys, name)
+
+    monkeypatch.setattr("hookshelf.smoke.__main__.sys", Said())
+    done = CliRunner().invoke(command, [], obj=tools, input="n\n")
+
+    assert done.exit_code == 1
+    assert "account 123456789012, us-east-1" in done.stderr
+    assert re.search("bucket hookshelf-smoke-[0-9a-f]{8}\n", done.stderr)
+    assert "stack hookshelf-smoke" in done.stderr
+    assert "less than five cents" in done.stderr
+    assert "Go on? [Y/n]: n" in done.stderr
+    assert standing() == NOTHING
+
+
+def test_keep_leaves_it_standing_and_clean_removes_it(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, front.every_byte)
+    boto3.client("s3").create_bucket(Bucket="hookshelf-smoke-00000000")  # nobody's: without a tag
+    kept, left = smoke(tools, "--keep"), standing()
+    again = smoke(tools)
+    cleaned = smoke(tools, "--clean", "--yes")
+
+    assert kept.exit_code == 0, kept.output
+    assert "make smoke-aws ARGS=--clean" in kept.stderr
+    assert left["stack"] == "CREATE_COMPLETE"
+    assert again.exit_code == 2
+    assert "An earlier run has left stack hookshelf-smoke, hookshelf-smoke-" in again.stderr
+    assert cleaned.exit_code == 0, cleaned.output
+    assert standing() == NOTHING | {"buckets": ["hookshelf-smoke-00000000"]}
+
+
+def test_clean_has_nothing_to_do_where_nothing_is_left(tools: Tools) -> None:
+    done = smoke(tools, "--clean")
+
+    assert done.exit_code == 0
+    assert "Left in us-east-1: nothing" in done.stderr
+
+
+@pytest.mark.parametrize("other", ["--keep", "--json"])
+def test_clean_with_what_is_for_checks_is_misuse(other: str) -> None:
+    assert smoke(None, "--clean", other).exit_code == 2
+
+
+@pytest.mark.usefixtures("aws_shell")
+def test_a_shell_without_credentials_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    boto3.setup_default_session()
+    done = smoke(None)
+    boto3.setup_default_session()
+
+    assert done.exit_code == 2
+    assert "No AWS credentials" in done.stderr
+
+
+def interrupt_at(operation: str, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Let AWS have one call of this kind, and the one who made it not hear of it any more."""
+    events = boto3.DEFAULT_SESSION.events
+
+    def stop(model: Any, **_: Any) -> None:
+        if model.name == operation:
+            events.unregister("after-call", stop)
+            raise error
+
+    events.register("after-call", stop)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["CreateBucket", "PutBucketTagging", "PutBucketPolicy", "CreateStack"],
+)
+def test_nothing_is_left_after_ctrl_c_while_it_is_made(tools: Tools, operation: str) -> None:
+    interrupt_at(operation)
+    done = smoke(tools)
+
+    assert done.exit_code == 1
+    assert "Aborted!" in done.output
+    assert standing() == NOTHING
+
+
+def test_nothing_is_left_after_a_fault_of_ours(tools: Tools) -> None:
+    interrupt_at("PutObject", RuntimeError)  # the code is there, and no stack
+    done = smoke(tools)
+
+    assert isinstance(done.exception, RuntimeError)
+    assert standing() == NOTHING
+
+
+def test_after_ctrl_c_in_a_check_what_was_seen_is_printed_and_all_is_removed(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, front.no_accept, front.survives_redeploy, front.every_byte)
+    interrupt_at("UpdateStack")
+    done = smoke(tools)
+    verdicts = [cells_of(line)[5] for line in done.stdout.splitlines()[4:]]
+
+    assert done.exit_code == 1
+    assert verdicts == ["ok", "not seen", "not seen"]
+    assert standing() == NOTHING
+
+
+def test_a_door_that_stays_closed_is_said_and_all_is_removed(tools: Tools) -> None:
+    closed = Tools(tools.build, Door(status=403), tools.sleep, tools.clock)
+    done = smoke(closed)
+
+    assert done.exit_code == 1
+    assert "The new door answers 403, not 200" in done.stderr
+    assert standing() == NOTHING
+
+
+def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Stack) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "DeleteStack")
+
+    only(monkeypatch, front.no_accept)
+    monkeypatch.setattr(Stack, "delete", refuse)
+    done = smoke(tools)
+
+    assert done.exit_code == 1
+    assert "Perhaps left: stack hookshelf-smoke. Remove it: make smoke-aws" in done.stderr
+    assert [name for name in standing()["buckets"] if "smoke" in name] == []
+
+
+def test_every_version_goes_with_the_bucket_and_no_other_bucket(tools: Tools) -> None:
+    s3 = boto3.client("s3")
+    site.make_bucket(BUCKET, ACCOUNT)
+    s3.create_bucket(Bucket="hookshelf-smoke-of-mine")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=BUCKET, Key="k", Body=body)
+    s3.delete_object(Bucket=BUCKET, Key="k")
+    found = site.leftovers(ACCOUNT)
+    kept = site.remove(found.buckets, ACCOUNT)
+
+    assert (found.stack, found.buckets, kept) == ("", [BUCKET], [])
+    assert standing()["buckets"] == ["hookshelf-smoke-of-mine"]
+
+
+def test_the_code_is_packaged_with_an_apps_file_that_names_whoever_runs_it(
+    tools: Tools, tmp_path: Path
+) -> None:
+    site.make_bucket(BUCKET, ACCOUNT)
+    site.deploy(BUCKET, ACCOUNT, tools)
+    environment = boto3.client("lambda").get_function_configuration(FunctionName="hookshelf-smoke")[
+        "Environment"
+    ]["Variables"]
+    s3, code = boto3.client("s3"), {"Bucket": f"hookshelf-code-{ACCOUNT.id}-us-east-1"}
+    [zipped] = s3.list_objects_v2(**code)["Contents"]
+    (tmp_path / "code.zip").write_bytes(s3.get_object(**code, Key=zipped["Key"])["Body"].read())
+    with ZipFile(tmp_path / "code.zip") as archive:
+        apps = json.loads(archive.read(environment["APPS_FILE"]))
+        mode = archive.getinfo(environment["APPS_FILE"]).external_attr >> 16
+
+    assert apps == {"smoke-iam": {"principals": [boto3.client("sts").get_caller_identity()["Arn"]]}}
+    assert mode == 0o644  # Lambda's user is not the file's owner
+    assert environment["ARCHIVE_CLIENT"] == "obstore"
+
+
+# --- each check, by fakes
+
+
+class Door:
+    """Our door and the archive behind it, as one function of requests."""
+
+    def __init__(
+        self,
+        status: int = 200,
+        *,
+        change: Callable[[bytes], bytes] = bytes,
+        times: int = 1,
+        reject: Callable[[Request], Answer | None] = lambda request: None,
+    ) -> None:
+        self.status, self.change, self.times, self.reject = status, change, times, reject
+        self.objects: dict[str, bytes] = {}
+        self.requests: list[Request] = []
+
+    def __call__(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if (rejected := self.reject(request)) is not None:
+            return rejected
+        if request.method == "GET":
+            challenge = parse_qs(urlsplit(request.url).query)["hub.challenge"][0]
+            return Answer(self.status, {"content-type": "text/plain"}, challenge.encode())
+        keys = [f"{n}-{sha256(request.body).hexdigest()}" for n in range(self.times)]
+        self.objects |= {key: self.change(request.body) for key in keys}
+        return said(self.status, {"result": "success", "key": keys[0] if keys else ""})
+
+
+def said(status: int, body: Mapping[str, str], **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, named, json.dumps(body).encode())
+
+
+class Aws:
+    """Every client at once: what each operation answers, as a value or a function."""
+
+    def __init__(self, door: Door, **operations: Any) -> None:
+        archive = {
+            "list_objects_v2": lambda **_: {"Contents": [{"Key": key} for key in door.objects]},
+            "get_object": lambda Key, **_: {"Body": io.BytesIO(door.objects[Key])},
+        }
+        self.operations = archive | operations
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, service: str) -> "Aws":
+        return self
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(**arguments: Any) -> Any:
+            self.calls.append((operation, arguments))
+            answer = self.operations[operation]
+            return answer(**arguments) if callable(answer) else answer
+
+        return call
+
+    def get_paginator(self, operation: str) -> Any:
+        return SimpleNamespace(paginate=lambda **given: [getattr(self, operation)(**given)])
+
+    def get_waiter(self, name: str) -> Any:
+        return SimpleNamespace(wait=lambda **_: None)
+
+
+@dataclass
+class Played(World):
+    """A world whose stage variables are here."""
+
+    live: dict[str, str] = field(default_factory=lambda: {"validToken": "old"})
+
+    def variables(self) -> dict[str, str]:
+        return dict(self.live)
+
+    def rotate(self) -> None:
+        self.live["validToken"] += ",new"
+        self.tokens.append("new")
+
+
+def world(door: Door, **operations: Any) -> Played:
+    time = Time()
+    functions = {"api_handler": "hookshelf-smoke", "deliver": "hookshelf-smoke-deliver"}
+    deployment = Deployment("smoke", "stack", "api-1", "https://door.example/api", functions)
+    return Played(
+        deployment,
+        ACCOUNT,
+        BUCKET,
+        tokens=["old"],
+        redeploy=lambda: None,
+        client=Aws(door, **operations),
+        send=door,
+        sleep=time.sleep,
+        clock=time.clock,
+    )
+
+
+def guarded(played: Played, door: Door) -> Played:
+    """Let in who has a token of the live variables."""
+
+    def reject(request: Request) -> Answer | None:
+        token = parse_qs(urlsplit(request.url).query)["token"][0]
+        is_valid = token in played.live.get("validToken", "").split(",")
+        return None if is_valid else said(403, {"result": "fail"})
+
+    door.reject = reject
+    return played
+
+
+def test_stage_variables_that_survive_a_redeploy_are_ok() -> None:
+    played = guarded(world(door := Door()), door)
+
+    assert front.survives_redeploy.run(played) == Seen(
+        "tokens 200, 200; wrong 403; variables unchanged", True
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "seen"),
+    [
+        ({}, "tokens 403, 403; wrong 403; variables CHANGED"),
+        ({"validToken": "old"}, "tokens 200, 403; wrong 403; variables CHANGED"),
+        ({"validToken": "new,old"}, "tokens 200, 200; wrong 403; variables CHANGED"),
+    ],
+    ids=["all lost", "the rotated one lost", "written anew"],
+)
+def test_stage_variables_that_a_redeploy_changes_fail(after: dict[str, str], seen: str) -> None:
+    played = guarded(world(door := Door()), door)
+    played.redeploy = lambda: setattr(played, "live", after)
+
+    assert front.survives_redeploy.run(played) == Seen(seen, False)
+
+
+def test_a_token_that_the_door_does_not_know_fails_though_the_variables_are_there() -> None:
+    def reject(request: Request) -> Answer | None:
+        return None if "token=old" in request.url else said(403, {"result": "fail"})
+
+    assert front.survives_redeploy.run(world(Door(reject=reject))) == Seen(
+        "tokens 200, 403; wrong 403; variables unchanged", False
+    )
+
+
+def test_a_new_deployment_of_the_api_is_forced_and_may_take_the_variables() -> None:
+    kept = guarded(world(door := Door(), create_deployment={}), door)
+    lost = guarded(world(door := Door()), door)
+    lost.client.operations["create_deployment"] = lambda **_: lost.live.clear()
+
+    assert front.survives_new_deployment.run(kept).ok is True
+    assert ("create_deployment", {"restApiId": "api-1", "stageName": "api"}) in kept.client.calls
+    assert front.survives_new_deployment.run(lost).ok is False
+
+
+def test_a_wrong_token_that_is_let_in_fails() -> None:
+    seen = front.survives_redeploy.run(world(Door()))
+
+    assert seen == Seen("tokens 200, 200; wrong 200; variables unchanged", False)
+
+
+def test_the_request_without_accept_has_none() -> None:
+    played = world(door := Door())
+
+    assert front.no_accept.run(played) == Seen("200, objects: 1", True)
+    assert "accept" not in door.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("door", "seen"),
+    [
+        (Door(400), "400, objects: 1"),
+        (Door(times=2), "200, objects: 2"),
+        (Door(times=0), "200, objects: 0"),
+    ],
+    ids=["stored yet refused", "twice", "never"],
+)
+def test_another_outcome_without_accept_fails(door: Door, seen: str) -> None:
+    assert front.no_accept.run(world(door)) == Seen(seen, False)
+
+
+def test_plain_text_comes_back_as_sent() -> None:
+    played = world(door := Door())
+
+    assert front.plain_text.run(played) == Seen(
+        "body 200, kept as sent; handshake 200, as text", True
+    )
+    assert door.requests[0].headers["content-type"] == "text/plain"
+
+
+def test_a_handshake_in_base64_or_a_changed_body_fails() -> None:
+    def encoded(request: Request) -> Answer | None:
+        body = b64encode(request.url.encode())
+        is_get = request.method == "GET"
+        return Answer(200, {"content-type": "text/plain"}, body) if is_get else None
+
+    in_base64 = front.plain_text.run(world(Door(reject=encoded)))
+    changed = front.plain_text.run(world(Door(change=bytes.strip)))
+
+    assert in_base64 == Seen("body 200, kept as sent; handshake 200, NOT the text asked for", False)
+    assert changed == Seen("body 200, NOT kept as sent; handshake 200, as text", False)
+
+
+@pytest.mark.parametrize("check", [front.every_byte, front.largest], ids=lambda one: one.title)
+def test_bytes_that_come_back_otherwise_fail(check: Check) -> None:
+    def recoded(body: bytes) -> bytes:
+        return body.decode(errors="replace").encode()
+
+    assert check.run(world(Door())) == Seen("200, kept as sent", True)
+    assert check.run(world(Door(change=recoded))) == Seen("200, NOT kept as sent", False)
+    assert check.run(world(Door(413))) == Seen("413, NOT kept as sent", False)
+
+
+def test_the_bodies_have_every_byte_and_exactly_4_mib() -> None:
+    played = world(door := Door())
+    front.every_byte.run(played)
+    front.largest.run(played)
+
+    assert set(door.requests[0].body) == set(range(256))
+    assert len(door.requests[1].body) == 4_194_304
+
+
+def limits(request: Request) -> Answer | None:
+    if len(request.body) > 10_000_000:
+        raise Unreachable("ConnectionResetError")
+    if len(request.body) >= 6_000_000:
+        return said(413, {"message": "Request Too Long"})
+    too_large = len(request.body) > responses.MAX_BODY
+    return said(413, {"reason": responses.TOO_LARGE.reason}) if too_large else None
+
+
+def test_whatever_aws_says_to_large_bodies_is_recorded() -> None:
+    assert front.too_large.run(world(Door(reject=limits))) == Seen(
+        "4,194,305 bytes 413, objects: 0; 6,000,000 bytes 413, objects: 0; "
+        "11,000,000 bytes no answer, objects: 0",
+        True,
+    )
+
+
+def test_a_large_body_that_is_taken_or_not_refused_by_us_fails() -> None:
+    def by_aws(request: Request) -> Answer:
+        return said(413, {"message": "Request Too Long"})
+
+    def yet_stored(request: Request) -> Answer | None:
+        storing.objects[sha256(request.body).hexdigest()] = request.body
+        return limits(request)
+
+    storing = Door(reject=yet_stored)
+
+    assert front.too_large.run(world(storing)).ok is False
+    assert front.too_large.run(world(Door())).ok is False
+    assert front.too_large.run(world(Door(reject=by_aws))).ok is False
+
+
+class Throttle:
+    """A stage with a throttle, and a gateway that keeps to it from the second burst on."""
+
+    def __init__(self, refusal: Answer) -> None:
+        self.refusal = refusal
+        self.stage = {"throttlingRateLimit": 50.0, "throttlingBurstLimit": 100}
+        self.taken = 0
+        self.one_at_a_time = threading.Lock()
+        self.patches: list[list[str]] = []
+
+    def get_stage(self, **_: Any) -> dict[str, Any]:
+        return {"methodSettings": {"*/*": self.stage}}
+
+    def update_stage(self, patchOperations: list[dict[str, str]], **_: Any) -> None:
+        self.patches.append([f"{one['path']}={one['value']}" for one in patchOperations])
+
+    def reject(self, request: Request) -> Answer | None:
+        with self.one_at_a_time:
+            self.taken += 1
+            is_lowered = len(self.patches) == 1 and self.taken > front.BURST + 1
+        return self.refusal if is_lowered else None
+
+
+def throttled_by(refusal: Answer) -> tuple[Seen, Throttle]:
+    throttle = Throttle(refusal)
+    operations = {"get_stage": throttle.get_stage, "update_stage": throttle.update_stage}
+    return front.throttled.run(world(Door(reject=throttle.reject), **operations)), throttle
+
+
+def test_throttling_is_waited_for_and_the_throttle_put_back() -> None:
+    seen, throttle = throttled_by(said(503, THROTTLED, retry_after="30"))
+
+    assert seen == Seen("1 × 200, 7 × 503; Retry-After 30", True)
+    assert throttle.patches == [
+        ["/*/*/throttling/rateLimit=1", "/*/*/throttling/burstLimit=1"],
+        ["/*/*/throttling/rateLimit=50.0", "/*/*/throttling/burstLimit=100"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        (said(429, {"message": "Too Many Requests"}), "429; Retry-After none"),
+        (said(503, THROTTLED), "503; Retry-After none"),
+        (said(503, {"reason": "other"}, retry_after="30"), "503; Retry-After 30"),
+    ],
+    ids=["429", "no Retry-After", "another 503"],
+)
+def test_throttling_that_is_said_otherwise_fails(refusal: Answer, text: str) -> None:
+    seen, throttle = throttled_by(refusal)
+
+    assert seen.ok is False
+    assert text in seen.seen
+    assert len(throttle.patches) == 2
+
+
+class Keys:
+    """S3 with conditional puts; what a second one hears is given, and what a plain one does."""
+
+    def __init__(self, second: int = 412, plain: int = 403) -> None:
+        self.second, self.plain = second, plain
+        self.taken: set[str] = set()
+        self.one_at_a_time = threading.Lock()
+
+    def put_object(self, Key: str, IfNoneMatch: str = "", **_: Any) -> dict[str, Any]:
+        with self.one_at_a_time:
+            status = self.status(Key, IfNoneMatch)
+            self.taken.add(Key)
+        if status == 200:
+            return {}
+        answer = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "PutObject")
+
+    def status(self, key: str, condition: str) -> int:
+        if not condition:
+            return self.plain
+        return self.second if key in self.taken else 200
+
+
+class Racing(Keys):
+    """Two at the same time are both let in."""
+
+    def put_object(self, Body: bytes = b"", **given: Any) -> dict[str, Any]:
+        return {} if Body == b"2" else super().put_object(**given)
+
+
+def kept(request: Request) -> Answer:
+    key = f"_rejected/{sha256(request.body).hexdigest()}"
+    return said(400, {"reason": responses.NOT_JSON, "kept": key})
+
+
+def taken(keys: Keys, versions: int = 1, reject: Callable[[Request], Answer] = kept) -> Seen:
+    found = {"Versions": [{}] * versions}
+    door = Door(reject=reject)
+    return bucket.taken.run(world(door, put_object=keys.put_object, list_object_versions=found))
+
+
+def test_a_taken_key_is_412_and_success_to_the_function() -> None:
+    assert taken(Keys()) == Seen(
+        "twice 200, 412; at once 200, 412; the function 400, 400, keys: 1, versions: 1", True
+    )
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda: taken(Keys(second=200)),
+        lambda: taken(Keys(second=409)),
+        lambda: taken(Racing()),
+        lambda: taken(Keys(), versions=2),
+        lambda: taken(Keys(), reject=lambda request: said(503, {"reason": "Unable"})),
+    ],
+    ids=[
+        "overwritten",
+        "409 for one after the other",
+        "both at once",
+        "two versions",
+        "503 by the function",
+    ],
+)
+def test_a_taken_key_that_is_anything_else_fails(seen: Callable[[], Seen]) -> None:
+    assert seen().ok is False
+
+
+def simulated(wrong: Mapping[str, str]) -> Callable[..., Any]:
+    """IAM's simulator: right, but for these."""
+
+    def simulate(ActionNames: list[str], ResourceArns: list[str], **_: Any) -> dict[str, Any]:
+        [action], [resource] = ActionNames, ResourceArns
+        assert resource.startswith(f"arn:aws:s3:::{BUCKET}")
+        usual = "allowed" if action == "s3:PutObject" else "implicitDeny"
+        return {"EvaluationResults": [{"EvalDecision": wrong.get(action, usual)}]}
+
+    return simulate
+
+
+def put_once(keys: Keys, wrong: Mapping[str, str] | None = None) -> Seen:
+    operations = {
+        "put_object": keys.put_object,
+        "get_function_configuration": {"Role": "arn:aws:iam::123456789012:role/r"},
+        "simulate_principal_policy": simulated(wrong or {}),
+    }
+    return bucket.put_once.run(world(Door(), **operations))
+
+
+def test_a_plain_put_is_refused_and_the_roles_may_only_put() -> None:
+    keys = Keys()
+    keys.status = lambda key, condition: 200 if condition else 403  # type: ignore[method-assign]
+
+    assert put_once(keys) == Seen("plain 403, conditional 200; roles as expected", True)
+
+
+@pytest.mark.parametrize(
+    ("plain", "wrong", "said"),
+    [
+        (200, {}, "plain 200"),
+        (403, {"s3:GetObject": "allowed"}, "api_handler MAY s3:GetObject"),
+        (403, {"s3:PutObject": "explicitDeny"}, "deliver may NOT s3:PutObject"),
+    ],
+    ids=["no policy", "a role that reads", "a role that cannot put"],
+)
+def test_a_bucket_or_a_role_that_lets_more_or_less_fails(
+    plain: int, wrong: dict[str, str], said: str
+) -> None:
+    keys = Keys()
+    keys.status = lambda key, condition: 200 if condition else plain  # type: ignore[method-assign]
+    seen = put_once(keys, wrong)
+
+    assert seen.ok is False
+    assert said in seen.seen
+
+
+@pytest.mark.parametrize(
+    ("client", "door", "seen"),
+    [
+        ("obstore", Door(), Seen("200, read back, client obstore", True)),
+        ("obstore", Door(503), Seen("503, NOT read back, client obstore", False)),
+        ("auto", Door(), Seen("200, read back, client auto", False)),
+    ],
+    ids=["obstore", "obstore without roots", "perhaps boto3"],
+)
+def test_ca_roots_are_proved_by_a_post_that_only_obstore_can_have_stored(
+    client: str, door: Door, seen: Seen
+) -> None:
+    found = {"Environment": {"Variables": {"ARCHIVE_CLIENT": client}}}
+
+    assert running.certificates.run(world(door, get_function_configuration=found)) == seen
+
+
+def latency(cold: float, *, status: int = 200) -> tuple[Seen, list[Any]]:
+    """Posts of 20 ms; the first after a change takes `cold` seconds."""
+    played = world(door := Door(status))
+    time, changes, after = Time(), [], [""]
+
+    def update(FunctionName: str, Environment: Any) -> None:
+        changes.append(Environment["Variables"])
+        after.append("a change")
+
+    def send(request: Request) -> Answer:
+        time.now += cold if after.pop() else 0.01
+        after.append("")
+        return door(request)
+
+    found = {"Environment": {"Variables": {"A": "1"}}}
+    played.client.operations |= {
+        "get_function_configuration": found,
+        "update_function_configuration": update,
+    }
+    played.send, played.clock = send, time.clock
+    return running.latency.run(played), changes
+
+
+def test_cold_starts_are_forced_timed_and_the_environment_put_back() -> None:
+    seen, changes = latency(0.5)
+
+    assert seen == Seen("cold 510 ms, warm 20 ms; status 200", True)
+    assert changes == [{"A": "1", "SMOKE_COLD": str(n)} for n in range(5)] + [{"A": "1"}]
+
+
+def test_a_slow_cold_start_or_a_refused_post_fails() -> None:
+    assert latency(3.5)[0] == Seen("cold 3510 ms, warm 20 ms; status 200", False)
+    assert latency(0.5, status=503)[0].ok is False
+
+
+def signed_door(
+    monkeypatch: pytest.MonkeyPatch, *, unsigned: Answer | None = None, other: str = ""
+) -> Seen:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+    def reject(request: Request) -> Answer | None:
+        authorization = {name.lower(): value for name, value in request.headers.items()}.get(
+            "authorization", ""
+        )
+        if "/us-east-1/execute-api/aws4_request" not in authorization:
+            return unsigned or said(403, {"message": "Missing Authentication Token"})
+        is_named = urlsplit(request.url).query == "app=smoke-iam"
+        return (
+            None
+            if is_named
+            else said(403, {"result": "fail", "reason": other or "App not allowed"})
+        )
+
+    return running.signed_door.run(world(Door(reject=reject)))
+
+
+def test_only_the_signed_request_to_the_app_that_names_us_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert signed_door(monkeypatch) == Seen(
+        "unsigned 403 of API Gateway; named 200, kept; not named 403", True
+    )
+
+
+def test_an_unsigned_request_that_reaches_our_code_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = said(403, {"result": "fail", "reason": "App not allowed"})
+
+    assert signed_door(monkeypatch, unsigned=ours).ok is False
+    assert signed_door(monkeypatch, other="Invalid token provided").ok is False
+
+
+QUEUE, GROUPS = "AWS::SQS::Queue", "AWS::Logs::LogGroup"
+RESOURCES = {
+    "StackResources": [
+        {"LogicalResourceId": logical, "PhysicalResourceId": id, "ResourceType": type}
+        for logical, id, type in [
+            ("DeliverDeadLetters", "https://sqs/queue", QUEUE),
+            ("APIHandlerLogs", "door-logs", GROUPS),
+            ("DeliverLogs", "deliver-logs", GROUPS),
+        ]
+    ]
+}
+
+
+def dead_letter(*, runs: int = 2, in_queue: str = "r-1") -> tuple[Seen, Aws]:
+    letter = {"MessageAttributes": {"RequestID": {"StringValue": in_queue}}, "ReceiptHandle": "h"}
+    lines = [{"message": json.dumps({"message": "invoke", "request_id": "r-1"})}] * runs
+    lines.append({"message": json.dumps({"message": "platform.report", "requestId": "r-1"})})
+    played = world(
+        Door(),
+        describe_stack_resources=RESOURCES,
+        put_function_event_invoke_config={},
+        delete_function_event_invoke_config={},
+        invoke={"StatusCode": 202, "ResponseMetadata": {"RequestId": "r-1"}},
+        receive_message={"Messages": [letter]},
+        delete_message={},
+        filter_log_events={"events": lines},
+    )
+    return running.dead_letter.run(played), played.client
+
+
+def test_a_failing_invoke_is_run_again_and_ends_in_the_queue() -> None:
+    seen, aws = dead_letter()
+    names = [name for name, _ in aws.calls]
+
+    assert seen == Seen("202; runs: 2; in the queue", True)
+    assert names.index("put_function_event_invoke_config") < names.index("invoke")
+    assert "delete_function_event_invoke_config" in names
+    assert "delete_message" in names
+
+
+def test_an_invoke_that_is_not_run_again_or_not_kept_fails() -> None:
+    assert dead_letter(runs=1)[0] == Seen("202; runs: 1; in the queue", False)
+    assert dead_letter(in_queue="another")[0] == Seen("202; runs: 2; NOT in the queue", False)
+
+
+def logs(*, leak: str = "", metrics: str = "hookshelf/smoke", is_there: bool = True) -> Seen:
+    door = Door()
+
+    def lines(logGroupName: str, **_: Any) -> dict[str, Any]:
+        counted = {"Answers": 1, "_aws": {"CloudWatchMetrics": [{"Namespace": metrics}]}}
+        keys = door.objects if is_there and logGroupName == "door-logs" else ()
+        written = [json.dumps({"key": key} | counted) for key in keys]
+        own = ["not JSON", leak] if logGroupName == "API-Gateway-Execution-Logs_api-1/api" else []
+        return {"events": [{"message": line} for line in written + own]}
+
+    def groups(logGroupNamePrefix: str) -> dict[str, Any]:
+        return {"logGroups": [{"logGroupName": f"{logGroupNamePrefix}/api"}]}
+
+    return running.logs.run(
+        world(
+            door,
+            describe_stack_resources=RESOURCES,
+            filter_log_events=lines,
+            describe_log_groups=groups,
+        )
+    )
+
+
+def test_logs_without_a_token_and_with_metrics_are_ok() -> None:
+    assert logs() == Seen(
+        "lines: 3, in groups: 4, the last post among them; with a token: 0; with a metric: 1", True
+    )
+
+
+def test_a_token_in_any_group_fails_even_where_not_all_is_there_yet() -> None:
+    assert logs(leak="GET /input?token=old&app=x").ok is False
+    assert logs(leak="GET /input?token=old&app=x", is_there=False).ok is False
+
+
+def test_logs_without_metric_lines_fail_and_logs_that_do_not_come_are_not_seen() -> None:
+    assert logs(metrics="other").ok is False
+    assert logs(is_there=False).ok is None
+
+
+# --- running them, and the table
+
+
+def boom(error: BaseException) -> Check:
+    def run(world: World) -> Seen:
+        raise error
+
+    return Check("boom", "no", run)
+
+
+OK = Check("fine", "yes", lambda world: Seen("yes", True))
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (ValueError("https://door/input?token=old"), "ValueError"),
+        (Unreachable("TimeoutError"), "no answer: TimeoutError"),
+        (
+            ClientError({"Error": {"Code": "AccessDenied", "Message": "old"}}, "PutObject"),
+            "ClientError: AccessDenied at PutObject",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_check_that_raises_has_failed_and_the_others_run(error: Exception, seen: str) -> None:
+    rows = registry.run([boom(error), OK], world(Door()))
+
+    assert rows == [Row(1, "boom", "no", seen, "FAILED"), Row(2, "fine", "yes", "yes", "ok")]
+
+
+def test_no_token_is_in_a_row_or_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    played = world(Door())
+    played.tokens = ["a-token-of-the-stage"]
+    leaky = Check("leaky", "", lambda world: Seen(f"said {world.tokens[0]}", False))
+    [row] = registry.run([leaky], played)
+    shown = capsys.readouterr()
+
+    assert row.seen == "said …"
+    assert played.tokens[0] not in shown.out + shown.err
+
+
+def test_the_table_is_markdown_whatever_was_seen() -> None:
+    rows = [Row(1, "a | b", "one\nline", "", "not seen")]
+    report = table.Report("2026-11-21 09:00 UTC", "eu-west-1", "python3.13", "arm64", rows)
+
+    assert table.markdown(report).splitlines() == [
+        "Seen on 2026-11-21 09:00 UTC in eu-west-1, python3.13, arm64:",
+        "",
+        "| # | Check | Expected | Seen | Verdict |",
+        "| --: | --- | --- | --- | --- |",
+        r"| 1 | a \| b | one line |  | not seen |",
+    ]
+    assert not report.is_ok
+
+
+def test_there_are_fifteen_checks_and_docs_proof_has_a_row_for_each() -> None:
+    proof = (PROJECT / "docs" / "proof.md").read_text(encoding="utf-8")
+    rows = [cells_of(line) for line in proof.splitlines() if re.match(r"\| \d+ \|", line)]
+
+    assert [(int(cells[1]), cells[2]) for cells in rows] == [
+        (number, check.title) for number, check in enumerate(CHECKS, 1)
+    ]
+    assert len(CHECKS) == len({check.title for check in CHECKS}) == 15
+
+
+def test_every_file_that_docs_proof_names_is_there() -> None:
+    proof = (PROJECT / "docs" / "proof.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|docs|hookshelf|bench)/[\w./-]+)`", proof)
+
+    assert len(named) > 8
+    assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+def test_an_answer_is_heard_though_the_connection_closes_before_the_whole_body_is_sent() -> None:
+    """API Gateway may refuse what is too large while it is still being sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:  # what is not read when it closes resets the connection
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/input?token=t"
+        answer = web.send(Request("POST", url, {}, bytes(30_000_000)))
+        thread.join()
+
+    assert answer.status == 413
+
+
+def test_where_nobody_answers_no_url_is_told() -> None:
+    with pytest.raises(Unreachable) as caught:
+        web.send(Request("POST", "http://127.0.0.1:1/input?token=secret", {}, b""))
+
+    assert str(caught.value) == "ConnectionRefusedError"
+    assert caught.value.__cause__ is None

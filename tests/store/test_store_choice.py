@@ -1,0 +1,209 @@
+"""Which client speaks to S3: obstore where it can do what is asked, boto3 where it cannot."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+from support.project import CREDENTIALS, PROJECT, post
+
+from chalicelib import log
+from chalicelib.settings import SettingError, from_environment
+from chalicelib.store import open_store
+
+ARN = "arn:aws:s3:us-east-1:123456789012:accesspoint/point-"
+BEYOND_OBSTORE = {
+    "a profile": {"AWS_PROFILE": "work"},
+    "AWS_USE_FIPS_ENDPOINT": {"AWS_USE_FIPS_ENDPOINT": "true"},
+    "AWS_USE_DUALSTACK_ENDPOINT": {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+    "AWS_CA_BUNDLE": {"AWS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"},
+    "an access point": {"ARCHIVE_BUCKETS": ARN},
+    "the China partition": {"AWS_REGION": "cn-north-1"},
+}
+NO_CREDENTIALS = "credentials that are not in the environment"
+
+
+@pytest.fixture
+def aws(monkeypatch, tmp_path):
+    """Set the environment to plain credentials, a bucket that was never opened, and more."""
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-west-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("ARCHIVE_BUCKETS", f"bucket-{uuid.uuid4().hex}")
+    log.set_up({})
+
+    def set_up(**environ):
+        if environ.get("ARCHIVE_BUCKETS") == ARN:
+            environ["ARCHIVE_BUCKETS"] += uuid.uuid4().hex
+        for name, value in {**CREDENTIALS, **environ}.items():
+            monkeypatch.setenv(name, value)
+
+    return set_up
+
+
+def _open():
+    settings = from_environment(os.environ)
+    return open_store(settings, settings.place(None).bucket)
+
+
+def _logged(capsys):
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize("client", ["auto", "obstore", ""])
+def test_plain_credentials_are_for_obstore(client, aws, capsys):
+    aws(ARCHIVE_CLIENT=client)
+
+    store = _open()
+
+    assert type(store).__name__ == "ObstoreStore"
+    assert _logged(capsys) == []
+
+
+@pytest.mark.parametrize("switch", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_what_is_switched_off_is_not_asked_for(switch, aws):
+    aws(**{switch: "false"})
+
+    assert type(_open()).__name__ == "ObstoreStore"
+
+
+@pytest.mark.parametrize("why", BEYOND_OBSTORE)
+def test_what_obstore_would_ignore_is_for_boto3_and_one_line_says_why(why, aws, capsys):
+    aws(**BEYOND_OBSTORE[why])
+
+    stores = [_open(), _open()]
+
+    assert type(stores[0]).__name__ == "Boto3Store"
+    assert stores[0] is stores[1]
+    (line,) = _logged(capsys)
+    assert (line["client"], line["why"]) == ("boto3", why)
+
+
+def test_credentials_that_are_elsewhere_are_for_boto3(aws, monkeypatch, capsys):
+    aws()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    store = _open()
+
+    assert type(store).__name__ == "Boto3Store"
+    assert [line["why"] for line in _logged(capsys)] == [NO_CREDENTIALS]
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_the_credentials_store_nothing(missing, aws, monkeypatch):
+    aws()
+    monkeypatch.delenv(missing)
+
+    status, _, said = post(b"{}")
+
+    assert (status, said["reason"]) == (503, "Unable to upload file to S3")
+
+
+@pytest.mark.parametrize("why", BEYOND_OBSTORE)
+def test_to_force_obstore_where_it_would_ignore_a_setting_is_an_error(why, aws):
+    aws(**BEYOND_OBSTORE[why], ARCHIVE_CLIENT="obstore")
+
+    with pytest.raises(SettingError, match=why) as raised:
+        _open()
+
+    assert raised.value.variable == "ARCHIVE_CLIENT"
+    assert "Use auto or boto3" in str(raised.value)
+
+
+def test_a_sender_hears_503_while_the_client_is_wrong(aws):
+    aws(AWS_USE_FIPS_ENDPOINT="true", ARCHIVE_CLIENT="obstore")
+
+    status, headers, said = post(b"{}")
+
+    assert (status, headers["Retry-After"]) == (503, "30")
+    assert said["reason"] == "Setting ARCHIVE_CLIENT is missing or wrong"
+
+
+def test_an_unknown_client_is_an_error(aws):
+    aws(ARCHIVE_CLIENT="Boto3")
+
+    with pytest.raises(SettingError, match="auto, obstore or boto3"):
+        _open()
+
+
+def test_boto3_can_be_forced(aws, capsys):
+    aws(ARCHIVE_CLIENT="boto3")
+
+    store = _open()
+
+    assert type(store).__name__ == "Boto3Store"
+    assert _logged(capsys) == []  # who asked for it need not be told why
+
+
+@pytest.mark.parametrize("client", ["auto", "obstore", "boto3"])
+def test_a_folder_is_a_folder_whatever_else_is_set(client, aws, tmp_path):
+    folder = str(tmp_path / "archive")
+    aws(ARCHIVE_FOLDER=folder, ARCHIVE_CLIENT=client, AWS_USE_FIPS_ENDPOINT="true")
+
+    assert type(_open()).__name__ == "FolderStore"
+
+
+def test_a_profile_that_does_not_exist_stores_nothing(aws):
+    aws(AWS_PROFILE="nobody")
+
+    status, _, said = post(b"{}")
+
+    assert (status, said["reason"]) == (503, "Unable to upload file to S3")
+
+
+# What is imported on the way to S3, in a process of its own.
+
+HEAVY = {"boto3", "botocore", "pydantic", "cryptography", "click", "hookshelf"}
+LOADED = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+def _loaded(script, environ):
+    """The top-level packages a script has loaded when it ends."""
+    plain = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script + LOADED],
+        cwd=PROJECT,
+        env={**plain, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_app_needs_no_setting_and_loads_nothing_heavy():
+    loaded = _loaded("import app", {})
+
+    assert {"app", "chalice", "chalicelib"} <= loaded
+    assert loaded & (HEAVY | {"obstore"}) == set()
+
+
+DELIVER = """
+import app
+event = {"requestContext": {"httpMethod": "POST", "resourcePath": "/input"},
+         "multiValueQueryStringParameters": {"token": ["t-t-t"], "app": ["shop"]},
+         "stageVariables": {"validToken": "t-t-t"}, "headers": {}, "body": "{}"}
+status = app.app(event, None)["statusCode"]
+assert status == 200, status
+"""
+
+
+@pytest.mark.parametrize(
+    ("client", "loads"), [("auto", {"obstore"}), ("obstore", {"obstore"}), ("boto3", {"boto3"})]
+)
+def test_a_delivery_loads_the_one_client_it_needs(client, loads, s3_environ):
+    loaded = _loaded(DELIVER, {**s3_environ, "ARCHIVE_CLIENT": client})
+
+    assert loads <= loaded
+    assert loaded & {"obstore", "boto3"} == loads
+    assert loaded & (HEAVY - {"boto3", "botocore"}) == set()
+    assert ("botocore" in loaded) == (client == "boto3")
+
+
+def test_a_delivery_to_a_folder_loads_no_boto3(tmp_path):
+    loaded = _loaded(DELIVER, {"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "events"})
+
+    assert loaded & HEAVY == set()

@@ -1,0 +1,460 @@
+"""Whatever S3 does, 200 means that the bytes are there, and every answer comes in time."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import repeat
+from typing import Any
+
+import obstore
+import pytest
+from obstore.exceptions import (
+    AlreadyExistsError,
+    GenericError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from support.faulty_s3 import (
+    Fault,
+    FaultyS3,
+    Stored,
+    dropped,
+    garbage,
+    hang,
+    lost_answer,
+    never_read,
+    no_etag,
+    status,
+    trickle,
+    truncated_body,
+    truncated_head,
+)
+from support.project import CREDENTIALS, post
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.settings import from_environment
+from chalicelib.store import BUDGET, NotStored
+from chalicelib.store.retry import ANSWER, PAUSE, STORED, again, hopeless, put_once
+from chalicelib.store.s3_obstore import ObstoreStore, _judge
+
+SLACK = 15  # seconds a busy machine may add; the servers that stall do so for longer
+BODY = b'[{"email": "ada@example.com", "event": "delivered"}]'
+THING = ArchiveObject("shop/x.json", BODY, "application/json", {"layout": "1"})
+SLOW_DOWN = status(503, "SlowDown")
+CONFLICT = status(409, "ConditionalRequestConflict")
+
+
+class Context:
+    """Lambda's, with so many seconds left."""
+
+    aws_request_id = "r-1"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(self.seconds * 1000)
+
+
+@pytest.fixture(params=["obstore", "boto3"])
+def client(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def serve(client: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultyS3]]:
+    """Start an S3 server that fails by a script, and archive there."""
+    with ExitStack() as servers:
+
+        def start(script: Any = ()) -> FaultyS3:
+            s3 = servers.enter_context(FaultyS3(script))
+            _archive_at(s3.endpoint, client, monkeypatch)
+            return s3
+
+        yield start
+
+
+def _archive_at(endpoint: str, client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"AWS_ENDPOINT_URL_S3": endpoint, "ARCHIVE_BUCKETS": "events"}
+    for name, value in {**CREDENTIALS, **settings, "ARCHIVE_CLIENT": client}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def deliver(
+    client: str, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+) -> Callable[..., "Outcome"]:
+    """Post one body through the whole app, and note what came of it for the summary."""
+
+    def send(s3: FaultyS3 | None, fault: str, *, budget: float = BUDGET, body: bytes = BODY) -> Any:
+        capsys.readouterr()
+        began = time.monotonic()
+        answer = post(body, Context(budget + 1) if budget < BUDGET else None)
+        seconds = time.monotonic() - began
+        logged = json.loads(capsys.readouterr().err.splitlines()[-1])
+        outcome = Outcome(answer, logged["attempts"], seconds, s3, body)
+        kept = "yes" if outcome.is_there else "no"
+        row = (client, fault, outcome.status, outcome.attempts, f"{seconds:.1f}", kept)
+        record_property("fault", row)
+        return outcome
+
+    return send
+
+
+class Outcome:
+    """What the sender heard, and what is in the store."""
+
+    def __init__(
+        self, answer: Any, attempts: int, seconds: float, s3: FaultyS3 | None, body: bytes
+    ) -> None:
+        self.status, self.headers, self.said = answer
+        self.attempts = attempts
+        self.seconds = seconds
+        self.writes = s3.writes if s3 else []
+        self.puts = [request for request in s3.requests if request.method == "PUT"] if s3 else []
+        self.is_there = s3 is not None and [o.body for o in s3.objects.values()] == [body]
+
+    def is_stored(self) -> bool:
+        """200, and the bytes were written once under the key the sender was told."""
+        return (
+            (self.status, self.said["result"]) == (200, "success")
+            and self.is_there
+            and self.writes == [self.said["key"]]
+            and {put.key for put in self.puts} == {self.said["key"]}
+        )
+
+    def is_refused(self) -> bool:
+        """503, come again; and nothing was written."""
+        return (
+            (self.status, self.headers["Retry-After"]) == (503, "30")
+            and self.said == {"result": "fail", "reason": "Unable to upload file to S3"}
+            and self.writes == []
+        )
+
+
+MENDED: dict[str, list[Fault]] = {
+    "nothing": [],
+    "503 twice, then 200": [SLOW_DOWN, SLOW_DOWN],
+    "503 five times, then 200": [SLOW_DOWN] * 5,
+    "500, then 200": [status(500, "InternalError")],
+    "409 conflict, then 200": [CONFLICT],
+    "429, then 200": [status(429, "TooManyRequests")],
+    "400 RequestTimeout, then 200": [status(400, "RequestTimeout")],
+    "connection dropped, then 200": [dropped],
+    "answer lost, then 412": [lost_answer],
+    "answer lost, 503, 409, then 412": [lost_answer, SLOW_DOWN, CONFLICT],
+    "not HTTP, then 200": [garbage],
+}
+
+
+@pytest.mark.parametrize("fault", MENDED)
+def test_a_fault_that_passes_is_not_heard_by_the_sender(fault, serve, deliver):
+    s3 = serve(MENDED[fault])
+
+    outcome = deliver(s3, fault)
+
+    assert outcome.is_stored()
+    assert outcome.attempts == len(outcome.puts) == len(MENDED[fault]) + 1
+    assert outcome.seconds < BUDGET + SLACK
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ("200 without an ETag", no_etag),
+        ("200 truncated in its head", truncated_head),
+        ("200 truncated in its body", truncated_body),
+    ],
+)
+def test_a_200_that_is_not_whole_still_leads_to_200(fault, answer, serve, deliver):
+    s3 = serve([answer])
+
+    outcome = deliver(s3, fault)
+
+    assert outcome.is_stored()
+    assert outcome.attempts == len(outcome.puts) <= 2  # a client may doubt the first answer
+
+
+REFUSALS: dict[str, Fault] = {
+    "403 AccessDenied": status(403, "AccessDenied"),
+    "404 NoSuchBucket": status(404, "NoSuchBucket"),
+    "400 of another kind": status(400, "InvalidRequest"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_a_refusal_is_not_attempted_again(fault, serve, deliver):
+    s3 = serve(repeat(REFUSALS[fault]))
+
+    outcome = deliver(s3, fault)
+
+    assert outcome.is_refused()
+    assert outcome.attempts == len(outcome.puts) == 1
+
+
+REDIRECTS = {
+    "301 to another server": (301, "PermanentRedirect"),
+    "307 to another server": (307, "TemporaryRedirect"),
+    "301 that does not say where": (301, "PermanentRedirect"),  # as S3 does in a wrong region
+}
+
+
+@pytest.mark.parametrize("fault", REDIRECTS)
+def test_a_redirect_is_not_followed(fault, client, serve, deliver):
+    with FaultyS3() as elsewhere:
+        where = {"Location": elsewhere.endpoint + "/events/"} if "another" in fault else {}
+        answer = status(*REDIRECTS[fault], **where, **{"x-amz-bucket-region": "eu-west-1"})
+        s3 = serve(repeat(answer))
+
+        outcome = deliver(s3, fault, budget=3)
+
+    assert elsewhere.requests == []
+    assert outcome.is_refused()
+    assert outcome.attempts == 1
+    # Within one attempt boto3 asks the same server once more, signed for the region it was told.
+    assert len(outcome.puts) == (2 if client == "boto3" else 1)
+    assert outcome.seconds < 3 + SLACK
+
+
+LASTING: dict[str, tuple[Fault, float]] = {
+    "503 for ever": (SLOW_DOWN, BUDGET),
+    "hangs for ever": (hang, BUDGET),
+    "409 conflict for ever": (CONFLICT, 2.5),
+    "not HTTP for ever": (garbage, 2.5),
+    "dropped for ever": (dropped, 2.5),
+    "answers a byte at a time": (trickle, 3),
+}
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_fault_that_lasts_is_answered_503_in_time(fault, serve, deliver):
+    answer, budget = LASTING[fault]
+    s3 = serve(repeat(answer))
+
+    outcome = deliver(s3, fault, budget=budget)
+
+    assert outcome.is_refused()
+    assert outcome.attempts == len(outcome.puts) >= 1
+    assert outcome.seconds < budget + SLACK
+
+
+def test_a_server_that_does_not_read_is_answered_503_in_time(serve, deliver):
+    s3 = serve(repeat(never_read))
+
+    outcome = deliver(s3, "does not read 4 MiB", budget=3, body=b'"%s"' % (b"x" * 4_194_302))
+
+    assert outcome.is_refused()
+    assert outcome.seconds < 3 + SLACK
+
+
+def test_a_refused_connection_is_answered_503_in_time(client, deliver, monkeypatch):
+    with socket.socket() as unheard:  # bound, so that nobody else takes it, and not listening
+        unheard.bind(("127.0.0.1", 0))
+        _archive_at(f"http://127.0.0.1:{unheard.getsockname()[1]}", client, monkeypatch)
+
+        outcome = deliver(None, "connection refused", budget=5)
+
+    assert outcome.is_refused()
+    assert outcome.attempts > 1
+    assert outcome.seconds < 5 + SLACK
+
+
+def test_with_no_time_left_there_is_one_attempt(serve, deliver):
+    s3 = serve([SLOW_DOWN])
+
+    outcome = deliver(s3, "503 with no time left", budget=-0.5)
+
+    assert outcome.is_refused()
+    assert outcome.attempts == len(outcome.puts) == 1
+
+
+@pytest.mark.parametrize("fault", [SLOW_DOWN, dropped, lost_answer], ids=["503", "drop", "lost"])
+@pytest.mark.parametrize(("seconds_left", "refused"), [(9, 0), (1, 1)], ids=["retries", "no-time"])
+def test_whichever_request_fails_every_200_is_true(fault, seconds_left, refused, serve):
+    bodies = [b'{"n": 1}', b'{"n": 2}', b'{"n": 2}', b'{"n": 3}']
+    for k in range(len(bodies)):
+        s3 = serve([None] * k + [fault])
+        s3.objects["shop/earlier.json"] = Stored(BODY, {})
+
+        answers = [post(body, Context(seconds_left))[2] for body in bodies]
+
+        told = {
+            said["key"]: body
+            for said, body in zip(answers, bodies, strict=True)
+            if said["result"] == "success"
+        }
+        kept = {key: stored.body for key, stored in s3.objects.items()}
+        assert len(told) == len(bodies) - refused
+        assert told.items() <= kept.items()
+        assert kept.pop("shop/earlier.json") == BODY
+        assert sorted(s3.writes) == sorted(kept)  # each once: nothing was overwritten
+
+
+# What obstore's exceptions say, on which s3_obstore._judge rests.
+
+
+def _obstore(s3: FaultyS3) -> ObstoreStore:
+    environ = {"AWS_ENDPOINT_URL_S3": s3.endpoint, "ARCHIVE_BUCKETS": "events"}
+    return ObstoreStore(from_environment({**CREDENTIALS, **environ}), "events")
+
+
+def _exception(s3: FaultyS3) -> BaseException:
+    """What obstore itself raises when an object is put."""
+    writer = _obstore(s3)._writer
+    try:
+        obstore.put(writer, THING.key, THING.body, mode="create", use_multipart=False)
+    except BaseException as error:
+        return error
+    raise AssertionError("it was stored")
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "kind", "text", "meaning"),
+    [
+        (412, "PreconditionFailed", AlreadyExistsError, "status code: 412", STORED),
+        (409, "ConditionalRequestConflict", AlreadyExistsError, "status code: 409", "again"),
+        (404, "NoSuchBucket", FileNotFoundError, "status code: 404", "hopeless"),
+        (403, "AccessDenied", PermissionDeniedError, "status code: 403", "hopeless"),
+        (401, "Who", UnauthenticatedError, "status code: 401", "hopeless"),
+        (400, "RequestTimeout", GenericError, "<Code>RequestTimeout</Code>", "again"),
+        (400, "InvalidRequest", GenericError, "<Code>InvalidRequest</Code>", "hopeless"),
+        (429, "TooManyRequests", GenericError, "status code: 429", "again"),
+        (500, "InternalError", GenericError, "status code: 500", "again"),
+        (503, "SlowDown", GenericError, "status code: 503", "again"),
+    ],
+)
+def test_obstore_tells_a_status_only_in_its_text(code, name, kind, text, meaning):
+    with FaultyS3([status(code, name)]) as s3:
+        error = _exception(s3)
+
+    expected = {"again": again(f"{code} {name}"), "hopeless": hopeless(f"{code} {name}")}
+    assert type(error) is kind
+    assert text in str(error)
+    assert not hasattr(error, "status")
+    assert _judge(error) == expected.get(meaning, meaning)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "why"),
+    [
+        (hang, "kind: Timeout", "timeout"),
+        (dropped, "IncompleteMessage", "GenericError"),
+        (garbage, "Parse(", "GenericError"),
+        (no_etag, "MissingEtag", "GenericError"),
+    ],
+)
+def test_what_obstore_says_without_a_status_is_attempted_again(fault, text, why):
+    with FaultyS3([fault]) as s3:
+        error = _exception(s3)
+
+    assert text in str(error)
+    assert _judge(error) == again(why)
+
+
+def test_the_server_s_own_words_are_not_taken_for_a_status():
+    with FaultyS3([status(503, "non-2xx status code: 412 Precondition Failed")]) as s3:
+        error = _exception(s3)
+
+    assert "non-2xx status code: 412" in str(error)
+    assert _judge(error) == again("503")
+
+
+@pytest.mark.parametrize("where", ["metadata", "content type"])
+def test_a_control_character_is_not_stored_and_the_process_lives(where):
+    with FaultyS3() as s3:
+        store = _obstore(s3)
+        bad = {"h-x": "a\nb"} if where == "metadata" else {}
+        kind = "text/\x00plain" if where == "content type" else THING.content_type
+
+        with pytest.raises(NotStored, match="PanicException"):
+            store.put(ArchiveObject(THING.key, BODY, kind, bad), seconds=0)
+
+        assert s3.requests == []
+        assert store.put(THING) == 1
+
+
+# The retry policy by itself, on a clock of our own.
+
+
+class Clock:
+    """Time passes only when an attempt or a pause takes it."""
+
+    def __init__(self, result: object, takes: float) -> None:
+        self.now = 1_000.0
+        self.result = result
+        self.takes = takes
+        self.starts: list[float] = []
+        self.pauses: list[float] = []
+
+    def put(self, seconds: float) -> int:
+        begin = self.now
+
+        def attempt(thing: ArchiveObject) -> object:
+            assert thing is THING
+            self.starts.append(self.now - begin)
+            self.now += self.takes
+            return self.result
+
+        return put_once(attempt, THING, seconds=seconds, clock=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def test_the_first_success_ends_it():
+    clock = Clock(STORED, takes=0.1)
+
+    assert clock.put(seconds=8) == 1
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize("seconds", [8, 2, 0, -3])
+def test_there_is_always_a_first_attempt(seconds):
+    assert Clock(STORED, takes=0.1).put(seconds) == 1
+
+
+def test_what_is_hopeless_is_attempted_once():
+    clock = Clock(hopeless("403 AccessDenied"), takes=0.1)
+
+    with pytest.raises(NotStored) as raised:
+        clock.put(seconds=8)
+
+    assert (raised.value.why, raised.value.attempts) == ("403 AccessDenied", 1)
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize("takes", [0, 0.01, 0.5, ANSWER])
+@pytest.mark.parametrize("seconds", [8, 5, 2.5, 2, 1, 0, -3])
+def test_another_attempt_is_made_only_while_a_whole_one_fits(seconds, takes):
+    clock = Clock(again("503 SlowDown"), takes)
+
+    with pytest.raises(NotStored) as raised:
+        clock.put(seconds)
+
+    shortest, longest = PAUSE
+    assert raised.value.why == "503 SlowDown"
+    assert raised.value.attempts == len(clock.starts)
+    assert all(start + ANSWER <= seconds for start in clock.starts[1:])
+    assert clock.starts[-1] + takes + longest + ANSWER > seconds  # it did not give up early
+    assert all(shortest <= pause <= longest for pause in clock.pauses)
+
+
+def test_a_hang_gets_three_attempts_of_the_whole_budget():
+    clock = Clock(again("timeout"), takes=ANSWER)
+
+    with pytest.raises(NotStored) as raised:
+        clock.put(seconds=BUDGET)
+
+    assert raised.value.attempts == 3
+
+
+def test_pauses_differ_so_that_deliveries_do_not_come_back_all_at_once():
+    clock = Clock(again("503 SlowDown"), takes=0)
+
+    with pytest.raises(NotStored):
+        clock.put(seconds=BUDGET)
+
+    assert len(set(clock.pauses)) == len(clock.pauses) > 10

@@ -1,0 +1,45 @@
+"""Where the project is, the account that tests work on, and a short way to post."""
+
+import json
+import urllib.request
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any
+
+from support.canary import TOKEN
+
+PROJECT = Path(__file__).parents[2]
+SAMPLES = PROJECT / "tests" / "samples"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+}
+
+
+def post(body: bytes, context: Any = None, **query: str) -> tuple[int, dict[str, Any], Any]:
+    """Post a body to `/input` as API Gateway does: status, headers and what the answer says."""
+    from app import app
+
+    query = {"token": TOKEN, "app": "shop"} | query
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/input", "requestId": "r-1"},
+        "headers": {"content-type": "application/json"},
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
+        "stageVariables": {"validToken": TOKEN},
+        "body": b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
+    answer = app(event, context)
+    return answer["statusCode"], answer["headers"], json.loads(b64decode(answer["body"]))
+
+
+def aws_environ(endpoint: str) -> dict[str, str]:
+    """What a shell says that works on the account at an endpoint."""
+    return {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def reset(endpoint: str) -> None:
+    """Empty the account; that of the endpoint of `moto_endpoint` is the same."""
+    with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"") as answer:
+        assert answer.status == 200
