@@ -121,7 +121,7 @@ def written(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for bucket, prefix in snowplow.outputs(environ):
         yield "SNOWPLOW_OUTPUT", bucket, prefix
     if archive := environ.get("ARCHIVE_BUCKETS", "").strip():
-        for place in from_environment({"ARCHIVE_BUCKETS": archive}).places:
+        for place in from_environment({"ARCHIVE_BUCKETS": archive}).bucket_paths:
             yield "ARCHIVE_BUCKETS", place.bucket, place.prefix
 
 

@@ -18,9 +18,9 @@ import boto3
 import click
 from botocore.exceptions import ClientError
 
-from chalicelib.apps import DEFAULT_FILE, PACKAGE
+from chalicelib.apps import DEFAULT_FILE
 from chalicelib.models import check_apps
-from chalicelib.settings import Settings, from_environment
+from chalicelib.settings import PROJECT_ROOT, Settings, from_environment
 from chalicelib.tokens import variable_name
 from hookshelf.aws import Account, account
 from hookshelf.deploy import bucket, code, stage_variables, template
@@ -120,8 +120,8 @@ def environment(wish: Wish, before: Json, account: Account) -> dict[str, str]:
 
 def _check_apps_file(environ: Mapping[str, str]) -> None:
     named = environ.get("APPS_FILE", "").strip()
-    path = (PACKAGE / (named or DEFAULT_FILE)).resolve()
-    if not path.is_relative_to(PACKAGE / "chalicelib"):
+    path = (PROJECT_ROOT / (named or DEFAULT_FILE)).resolve()
+    if not path.is_relative_to(PROJECT_ROOT / "chalicelib"):
         raise click.UsageError(
             f"APPS_FILE is {named}, which is not packaged. Put it into chalicelib/"
         )
@@ -432,7 +432,7 @@ def _refuse_functions_of_others(stage: str) -> None:
 def _ours(settings: Settings, account: Account) -> dict[str, list[str]]:
     """What is archived into, by bucket; not those that are another account's to look after."""
     found: dict[str, list[str]] = {}
-    for place in settings.places if settings.bucket_owner == account.id else ():
+    for place in settings.bucket_paths if settings.bucket_owner == account.id else ():
         if not place.bucket.startswith("arn:"):  # an access point: whose bucket it is, it hides
             found.setdefault(place.bucket, []).append(place.path)
     return found
@@ -443,7 +443,7 @@ def _bucket_lines(wish: Wish, settings: Settings, account: Account) -> Iterator[
     if not code.bucket_exists(account):
         yield f"+ {code.bucket_name(account)}, for the code"
     ours = _ours(settings, account)
-    for other in [place.bucket for place in settings.places if place.bucket not in ours]:
+    for other in [place.bucket for place in settings.bucket_paths if place.bucket not in ours]:
         if wish.create_bucket:
             raise click.UsageError(
                 f"{other} is an access point, or another account's. "
@@ -478,7 +478,7 @@ def _about_variables(plan: Plan) -> str:
 
 
 def _folder(stage: str) -> Path:
-    return PACKAGE / "build" / stage
+    return PROJECT_ROOT / "build" / stage
 
 
 def archive_of(stage: str) -> str:
@@ -488,7 +488,7 @@ def archive_of(stage: str) -> str:
     """
     stack = Stack(stack_name(stage))
     if not settle(stack) and not code.is_there(account(), stage):
-        by_chalice = (PACKAGE / ".chalice" / "deployed" / f"{stage}.json").exists()
+        by_chalice = (PROJECT_ROOT / ".chalice" / "deployed" / f"{stage}.json").exists()
         raise click.UsageError(
             f"Stage {stage} has no stack in this region: nothing to destroy"
             + (f". What chalice deploy made: chalice delete --stage {stage}" if by_chalice else "")

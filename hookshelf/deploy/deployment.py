@@ -15,7 +15,7 @@ import boto3
 import click
 from botocore.exceptions import ClientError
 
-from chalicelib.apps import PACKAGE
+from chalicelib.settings import PROJECT_ROOT
 
 API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
 _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
@@ -85,7 +85,7 @@ def _of_stack(stage: str) -> Deployment | None:
 
 
 def _of_chalice(stage: str) -> Deployment | None:
-    path = PACKAGE / ".chalice" / "deployed" / f"{stage}.json"
+    path = PROJECT_ROOT / ".chalice" / "deployed" / f"{stage}.json"
     try:
         noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

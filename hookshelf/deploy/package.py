@@ -11,9 +11,8 @@ from typing import Any
 
 import click
 
-from chalicelib.apps import PACKAGE
 from chalicelib.models import read_apps
-from chalicelib.settings import SettingError
+from chalicelib.settings import PROJECT_ROOT, SettingError
 from chalicelib.tokens import variable_name
 from hookshelf.deploy import template
 from hookshelf.deploy.deployment import HANDLERS
@@ -77,7 +76,7 @@ def main() -> None:
     """Package every stage, and say where."""
     parser = argparse.ArgumentParser(prog="python -m hookshelf.deploy.package", description=__doc__)
     parser.add_argument("--arch", default="arm64", choices=["arm64", "x86_64"])
-    parser.add_argument("--into", type=Path, default=PACKAGE / "build")
+    parser.add_argument("--into", type=Path, default=PROJECT_ROOT / "build")
     arguments = parser.parse_args()
     try:
         for stage in stages():

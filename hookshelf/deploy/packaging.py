@@ -27,7 +27,7 @@ from typing import Any
 import click
 import findpython
 
-from chalicelib.apps import PACKAGE
+from chalicelib.settings import PROJECT_ROOT
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.policies import file_name
 
@@ -124,7 +124,7 @@ def with_chalice(python: Path) -> Path:
         return python
     found = findpython.PythonVersion(python)
     chalice = f"chalice=={version('chalice')}"
-    home = PACKAGE / "build" / f"python{found.major}.{found.minor}-{chalice}"
+    home = PROJECT_ROOT / "build" / f"python{found.major}.{found.minor}-{chalice}"
     if not home.exists():
         click.echo(f"Installing {chalice} for Python {found.version} into {home}", err=True)
         # Beside it first: two may do this at once, or one be interrupted.
@@ -194,7 +194,7 @@ def expand(sam: Json) -> Json:
 
 def _render(order: Order, project: Path) -> None:
     """A copy of the app with the stage's settings. Chalice's cache of wheels in it stays."""
-    config = json.loads((PACKAGE / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((PROJECT_ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     config["lambda_architecture"] = order.architecture
     stage = config["stages"].setdefault(order.stage, {})
     stage["environment_variables"] = {
@@ -207,7 +207,7 @@ def _render(order: Order, project: Path) -> None:
         for handler in HANDLERS
     }
     for name in SHIPS:
-        _copy(PACKAGE / name, project / name)
+        _copy(PROJECT_ROOT / name, project / name)
     own = project / ".chalice"
     own.mkdir(exist_ok=True)
     _write(own / "config.json", config)
@@ -216,7 +216,7 @@ def _render(order: Order, project: Path) -> None:
         if handler in order.policies:
             _write(own / name, order.policies[handler])
         else:
-            _copy(PACKAGE / ".chalice" / name, own / name)
+            _copy(PROJECT_ROOT / ".chalice" / name, own / name)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -100,7 +100,9 @@ def is_key_arn(text: str) -> bool:
 
 def _put(settings: Settings, partition: str) -> Json:
     statement = _allow(
-        "PutDeliveries", "s3:PutObject", [_objects(place, partition) for place in settings.places]
+        "PutDeliveries",
+        "s3:PutObject",
+        [_objects(place, partition) for place in settings.bucket_paths],
     )
     if settings.bucket_owner:
         statement["Condition"] = {"StringEquals": {"aws:ResourceAccount": settings.bucket_owner}}

@@ -202,7 +202,7 @@ def alarms(options: Options) -> Json:
         ),
         "Refusals": _alarm(
             "Many deliveries are refused with 403: a sender may still use an old token or key.",
-            [_metric(ours, "Answers", Status="403")],
+            [_metric(ours, "Responses", Status="403")],
             above=9,
             seconds=900,
         ),
@@ -224,7 +224,7 @@ def alarms(options: Options) -> Json:
         **{
             _quiet(app): _alarm(
                 f"App {app} has had no delivery for longer than its usual gap.",
-                [_metric(ours, "Answers", App=app, Status="200")],
+                [_metric(ours, "Responses", App=app, Status="200")],
                 gap=gap,
             )
             for app, gap in sorted(options.usual_gaps.items())

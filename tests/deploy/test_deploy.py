@@ -613,7 +613,7 @@ def test_a_stage_that_chalice_deployed_is_left_to_chalice(
     noted = tmp_path / ".chalice" / "deployed" / "dev.json"
     noted.parent.mkdir(parents=True)
     noted.touch()
-    monkeypatch.setattr(deploying, "PACKAGE", tmp_path)
+    monkeypatch.setattr(deploying, "PROJECT_ROOT", tmp_path)
     done = run("destroy", "--stage", "dev", "--yes")
 
     assert done.exit_code == 2

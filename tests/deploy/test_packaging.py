@@ -113,7 +113,7 @@ def test_what_a_stage_says_of_its_functions_stays(
     own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 512}}}
     (tmp_path / ".chalice").mkdir()
     (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"dev": own}}))
-    monkeypatch.setattr(packaging, "PACKAGE", tmp_path)
+    monkeypatch.setattr(packaging, "PROJECT_ROOT", tmp_path)
     (tmp_path / "project").mkdir()
     packaging._render(Order("dev"), tmp_path / "project")
     config = json.loads((tmp_path / "project" / ".chalice" / "config.json").read_text())
