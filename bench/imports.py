@@ -38,8 +38,8 @@ def programs() -> dict[str, tuple[str, str]]:
         f"import app\nfrom chalicelib.sources.sendgrid import SOURCE\nSOURCE.public_key({KEY!r})"
     )
     found["… and its public key read (cryptography)"] = (SENDGRID, reads_key)
-    found["app + store obstore"] = (APP, "import app, chalicelib.store.s3_obstore")
-    found["app + store boto3"] = (APP, "import app, chalicelib.store.s3_boto3")
+    found["app + store obstore"] = (APP, "import app, chalicelib.store.obstore")
+    found["app + store boto3"] = (APP, "import app, chalicelib.store.boto3")
     found["app + models (pydantic)"] = (APP, "import app, chalicelib.models")
     counted = "metrics.metric_fields({'METRICS_NAMESPACE': 'n'}, datetime.now(UTC), status=200)"
     ours = f"import app; from datetime import *; from chalicelib import metrics; {counted}"

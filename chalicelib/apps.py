@@ -1,20 +1,20 @@
 """What is configured for one app: its source, keys and demands. Read from APPS_FILE.
 
-The door reads it cheaply, one app at a time; chalicelib/models.py holds the same shape for people.
+Receiving reads it cheaply, one app at a time; chalicelib/models.py holds the same shape for people.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from sys import float_info
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from chalicelib import secrets
-from chalicelib.settings import PROJECT_ROOT, SettingError
+from chalicelib.deadline import Deadline
+from chalicelib.settings import ROOT, SettingError
 from chalicelib.sources import Keys, Source, source_named, source_names, source_of
 from chalicelib.types import SignatureMode
 
@@ -29,8 +29,12 @@ FIELDS = {
     "any_body": bool,
     "principals": list,
     "paths": dict,
-    "usual_gap": int | float | None,  # for an alarm; the door does not look at it
+    "usual_gap": int | float | None,  # for an alarm; receiving does not look at it
 }
+
+
+_MAX_APPS = 256  # kept for the next request
+_apps: dict[tuple[str, str, tuple[tuple[str, str], ...]], App] = {}
 
 
 class AppError(SettingError):
@@ -41,8 +45,7 @@ class AppError(SettingError):
         self.field = f"{app}.{field}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(NamedTuple):
     """The settings of one app; the defaults are those of an app nobody configured."""
 
     source: Source
@@ -54,25 +57,32 @@ class App:
     is_configured: bool = False  # whether APPS_FILE names it
 
 
-def app_named(name: str, environ: Mapping[str, str]) -> App:
+def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None = None) -> App:
     """The settings of an app. Raises AppError, or SettingError for the file as a whole.
 
-    Secrets are resolved here, once per container.
+    Secrets are resolved here, once per container, and no later than `deadline` leaves time for.
     """
-    found = entries(environ)
-    if name not in found:
+    configured = entries(environ)
+    if name not in configured:
         return App(source=source_of(name))
-    entry = found[name]
+    entry = configured[name]
     _check_shape(name, entry)
-    return _configured(name, json.dumps(entry), tuple(secrets.env_references(entry, environ)))
+    cache_key = name, json.dumps(entry), tuple(secrets.env_references(entry, environ))
+    app = _apps.get(cache_key)
+    if app is None:
+        app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
+        if len(_apps) >= _MAX_APPS:
+            _apps.clear()
+        _apps[cache_key] = app
+    return app
 
 
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
     named = environ.get("APPS_FILE", "").strip()
-    path = PROJECT_ROOT / (named or DEFAULT_FILE)
+    path = os.path.join(ROOT, named or DEFAULT_FILE)
     try:
-        stat = path.stat()
+        stat = os.stat(path)
         return _load(path, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
         if named:
@@ -124,20 +134,16 @@ def _check_kind(name: str, field: str, value: Any) -> None:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+def _load(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes(), object_pairs_hook=_no_repeats)
+        with open(path, "rb") as file:
+            apps = json.loads(file.read(), object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, _Repeated) else "is not JSON"
         raise SettingError("APPS_FILE", problem) from None
-    if not isinstance(found, dict):
+    if not isinstance(apps, dict):
         raise SettingError("APPS_FILE", "is no JSON object of apps")
-    return found
-
-
-@lru_cache(maxsize=256)
-def _configured(name: str, entry: str, environ: tuple[tuple[str, str], ...]) -> App:
-    return read_app(name, json.loads(entry), lambda text: secrets.resolve(text, dict(environ)))
+    return apps
 
 
 def _source(name: str, entry: Mapping[str, Any]) -> Source:
@@ -178,13 +184,13 @@ def _read_each(
     texts = entry.get(field, ())
     if texts and read_one is None:
         raise AppError(name, field, f"source {source.name} is not checked with {field}")
-    found = []
+    keys = []
     for index, text in enumerate(texts):
         try:
-            found.append(read_one(resolve(text)))  # type: ignore[misc]
+            keys.append(read_one(resolve(text)))  # type: ignore[misc]
         except (ValueError, secrets.UnresolvedSecret) as error:
             raise AppError(name, f"{field}[{index}]", str(error)) from None
-    return tuple(found)
+    return tuple(keys)
 
 
 def _max_age(name: str, entry: Mapping[str, Any], source: Source) -> float | None:
@@ -211,12 +217,12 @@ class _Repeated(ValueError):
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in entry:
             raise _Repeated(f"names {name!r} twice")
-        found[name] = value
-    return found
+        entry[name] = value
+    return entry
 
 
 _NUMBERS = ("max_age", "usual_gap")

@@ -41,10 +41,18 @@ def to_rejected(
     prefix: str = "",
     verdict: Verdict = "unchecked",
 ) -> ArchiveObject:
-    """Say where a refused delivery is kept, with the reason its sender was given."""
+    """Say where a refused delivery is kept, with the reason its sender was given.
+
+    The same bytes under other signature headers are another object: whichever comes first, none
+    takes the other's place, and the genuine one can be proved later.
+    """
     digest = sha256(delivery.body).hexdigest()
+    names = (name for name in source.signature_headers if name in delivery.headers)
+    signed = "".join(f"{name}:{delivery.headers[name]}\n" for name in names)
+    signature_hash = sha256(signed.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    day = delivery.arrived.date()
     return ArchiveObject(
-        key=str(RejectedKey(prefix, delivery.app, delivery.arrived.date(), digest)),
+        key=str(RejectedKey(prefix, delivery.app, day, digest, signature_hash)),
         body=delivery.body,
         content_type=CONTENT_TYPES["bin"],
         metadata=describe(

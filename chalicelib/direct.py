@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
-import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from chalicelib import log, metrics, responses
+from chalicelib import ingest, responses
 from chalicelib.apps import app_named
-from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
 from chalicelib.errors import HookshelfError
+from chalicelib.ingest import Arrival
 from chalicelib.keys import is_app
+from chalicelib.responses import Refused, Response
 from chalicelib.settings import SettingError, from_environment
-from chalicelib.sources import Source, source_named
-from chalicelib.store import NotStored, budget, open_store
+from chalicelib.sources import source_named
 
 
 class NotDelivered(HookshelfError):
@@ -70,76 +69,47 @@ def deliver(
     event: Any, context: Any, *, environ: Mapping[str, str], arrived: datetime
 ) -> dict[str, str]:
     """Archive one invoke; the result is that of a post that was stored. Raises NotDelivered."""
-    started = time.monotonic()
-    log_fields: dict[str, Any] = {"request_id": getattr(context, "aws_request_id", "")}
-    reason = ""
-    try:
-        return _deliver(event, environ, arrived, budget(context), log_fields)
-    except SettingError as error:
-        reason = f"Setting {error.variable} is missing or wrong"
-        log_fields["setting"] = " ".join(filter(None, (error.variable, error.field)))
-    except NotStored as error:
-        reason = responses.NOT_STORED.reason
-        log_fields |= {"attempts": error.attempts, "why": error.why}
-    except NotDelivered as error:
-        reason = str(error)
-    except Exception as error:
-        reason = responses.INTERNAL_ERROR.reason
-        log_fields["why"] = type(error).__name__
-    finally:
-        log.line(
-            logging.ERROR if reason else logging.INFO,
-            "invoke",
-            reason=reason or "stored",
-            milliseconds=round((time.monotonic() - started) * 1000, 1),
-            **log_fields,
-            **metrics.metric_fields(
-                environ,
-                arrived,
-                status=500 if reason else 200,  # as if it had been a post
-                app=log_fields.get("app", ""),
-                unconfigured="setting" in log_fields,
-            ),
-        )
-    # Outside the handlers, so that no earlier exception, which may quote the event, is shown too.
-    raise NotDelivered(reason)
+    arrival = Arrival(
+        context,
+        environ=environ,
+        arrived=arrived,
+        request_id=getattr(context, "aws_request_id", ""),
+    )
+    response = ingest.run(arrival, "invoke", partial(_deliver, event), failure_status=500)
+    # Here, and not where it failed: an earlier exception, which may quote the event, is not shown.
+    if response.status != 200:
+        raise NotDelivered(response.reason)
+    return dict(response.body)  # type: ignore[arg-type]
 
 
-def _deliver(
-    event: Any,
-    environ: Mapping[str, str],
-    arrived: datetime,
-    seconds: float,
-    log_fields: dict[str, Any],
-) -> dict[str, str]:
+def _deliver(event: Any, arrival: Arrival) -> Response:
     sent = _read(event)
-    name = sent.app if sent.app is not None else environ.get("DIRECT_APP", "").strip()
+    name = sent.app if sent.app is not None else arrival.environ.get("DIRECT_APP", "").strip()
     if sent.app is None and not is_app(name):
         raise SettingError("DIRECT_APP", "is missing, or no app name")
     if not is_app(name):
-        raise NotDelivered(responses.INVALID_APP.reason)
-    settings = from_environment(environ)
-    place = settings.allowed_path(sent.bucket)
-    if place is None:
-        raise NotDelivered(responses.BUCKET_NOT_ALLOWED.reason)
-    if len(sent.body) > responses.MAX_BODY:
-        raise NotDelivered(responses.TOO_LARGE.reason)
-    log_fields |= {"app": name, "bytes": len(sent.body)}
+        raise Refused(responses.INVALID_APP)
+    settings = from_environment(arrival.environ)
+    bucket_path = settings.allowed_path(sent.bucket)
+    if bucket_path is None:
+        raise Refused(responses.BUCKET_NOT_ALLOWED)
+    arrival.log_fields["app"] = name
+    app = app_named(name, arrival.environ, arrival.deadline)
+    if sent.source and not app.is_configured:
+        app = app._replace(source=source_named(sent.source))
+    # AWS vouches for the caller, who signs nothing, and the bytes are what we were given.
+    app = app._replace(signature="ignore", any_body=True)
     headers = {"content-type": sent.content_type}
-    delivery = Delivery(name, headers, sent.body, arrived, log_fields["request_id"])
-    source = _source(name, sent, environ)
-    obj = to_object(delivery, source, prefix=place.prefix)
-    log_fields["attempts"] = open_store(settings, place.bucket).put(obj, seconds=seconds)
-    log_fields["key"] = obj.key
-    return dict(responses.stored(place.bucket, obj.key).body)  # type: ignore[arg-type]
+    delivery = Delivery(name, headers, sent.body, arrival.arrived, arrival.request_id)
+    return ingest.store(arrival, settings, delivery, app, bucket_path)
 
 
 def _read(event: Any) -> _Sent:
     if not isinstance(event, dict):
-        raise NotDelivered("The invoke event is no JSON object")
+        raise _refused("The invoke event is no JSON object")
     is_envelope = "body" in event or "body_base64" in event
     if is_envelope == ("event" in event):
-        raise NotDelivered("Send {event, visitor, user}, or {app, bucket, body or body_base64}")
+        raise _refused("Send {event, visitor, user}, or {app, bucket, body or body_base64}")
     try:
         if not is_envelope:
             OursPrivacy.model_validate(event)
@@ -148,13 +118,13 @@ def _read(event: Any) -> _Sent:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
     if first["type"] == "extra_forbidden":  # whose name is the caller's, not ours to repeat
-        raise NotDelivered("An envelope holds app, bucket, and body or body_base64; nothing else")
-    raise NotDelivered(f"The invoke event has a wrong {first['loc'][0]}")
+        raise _refused("An envelope holds app, bucket, and body or body_base64; nothing else")
+    raise _refused(f"The invoke event has a wrong {first['loc'][0]}")
 
 
 def _opened(envelope: Envelope, event: Mapping[str, Any]) -> _Sent:
     if "body" in event and "body_base64" in event:
-        raise NotDelivered("Give body or body_base64, not both")
+        raise _refused("Give body or body_base64, not both")
     if "body" in event:
         body, content_type = _json(envelope.body), "application/json"
     else:
@@ -162,10 +132,8 @@ def _opened(envelope: Envelope, event: Mapping[str, Any]) -> _Sent:
     return _Sent(envelope.app, envelope.bucket, body, content_type, None)
 
 
-def _source(name: str, sent: _Sent, environ: Mapping[str, str]) -> Source:
-    """What is configured for the app, else what the shape of the event says."""
-    app = app_named(name, environ)
-    return source_named(sent.source) if sent.source and not app.is_configured else app.source
+def _refused(reason: str) -> Refused:
+    return Refused(responses.fail(400, reason))
 
 
 def _json(value: Any) -> bytes:
@@ -180,4 +148,4 @@ def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise NotDelivered("body_base64 is not base64") from None
+        raise _refused("body_base64 is not base64") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ _EMPTY_EVENT = {
 
 
 class Gateway(Chalice):
-    """A Chalice app whose requests and answers are byte-exact, in threads too."""
+    """A Chalice app whose requests and responses are byte-exact, in threads too."""
 
     _of_this_thread = threading.local()
 
@@ -59,10 +60,14 @@ class Gateway(Chalice):
             headers["accept"] = "*/*"
         variables = event.get("stageVariables") or local.stage_variables(os.environ)
         whole = {**_EMPTY_EVENT, **event, "headers": headers, "stageVariables": variables}
-        answer: dict[str, Any] = super().__call__(whole, context)
+        response: dict[str, Any] = super().__call__(whole, context)
         if whole["requestContext"].get("httpMethod") == "HEAD":
-            answer |= {"body": "", "isBase64Encoded": False}  # HTTP has no body there
-        return answer
+            response["body"] = ""  # HTTP has no body there
+        elif response.get("isBase64Encoded"):
+            # All we say is text. With binary types Chalice encodes it, its own errors too, and API
+            # Gateway decodes it only for a sender whose Accept it likes.
+            response["body"] = base64.b64decode(response["body"]).decode()
+        return response | {"isBase64Encoded": False}
 
 
 def _texts(headers: Any) -> dict[str, str]:
@@ -74,7 +79,8 @@ def _texts(headers: Any) -> dict[str, str]:
 def to_chalice(response: Response) -> ChaliceResponse:
     """A response as Chalice wants it."""
     return ChaliceResponse(
-        body=response.body if isinstance(response.body, bytes) else dict(response.body),
+        # Chalice takes no text of another type than JSON.
+        body=response.body.encode() if isinstance(response.body, str) else dict(response.body),
         status_code=response.status,
         headers={**_USUAL_HEADERS, **response.headers},
     )

@@ -1,7 +1,7 @@
 """THE key grammar, version 1: write, parse, prefix. Nothing else spells a key.
 
     <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
-    <prefix>_rejected/<app>/dt=2026-11-20/<sha256>.bin
+    <prefix>_rejected/<app>/dt=2026-11-20/<sha256>-<12 hex digits>.bin
     <prefix>_redacted/…  _events/…  _events_month/…                           (reserved)
 
 `prefix` is empty, or one to eight path segments that each end in `/`.
@@ -12,8 +12,8 @@ it, so "this key already exists" proves that these bytes are stored.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from chalicelib.errors import HookshelfError
 
@@ -32,7 +32,7 @@ _DELIVERY = re.compile(
 )
 _REJECTED = re.compile(
     rf"{_PREFIX}_rejected/(?P<app>{_APP})/dt=(?P<day>\d{{4}}-\d\d-\d\d)/"
-    r"(?P<sha256>[0-9a-f]{64})\.bin",
+    r"(?P<sha256>[0-9a-f]{64})(?:-(?P<signature_hash>[0-9a-f]{12}))?\.bin",
     re.ASCII,
 )
 
@@ -44,8 +44,7 @@ class UnknownKey(HookshelfError, ValueError):
         super().__init__(f"{key!r} is not a key of layout {LAYOUT}")
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryKey:
+class DeliveryKey(NamedTuple):
     """What the key of a delivery says."""
 
     prefix: str
@@ -60,17 +59,20 @@ class DeliveryKey:
         return f"{hour_prefix(self.prefix, self.app, at)}{stamp}-{self.sha256}.{self.extension}"
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedKey:
-    """What the key of a refused, kept body says. The same bytes make one object a day."""
+class RejectedKey(NamedTuple):
+    """What the key of a refused, kept body says. The same request makes one object a day."""
 
     prefix: str
     app: str
     day: date  # UTC
     sha256: str
+    # 12 hex digits over the signature headers, so that a forged copy takes no genuine one's place;
+    # empty in keys from before there were any.
+    signature_hash: str = ""
 
     def __str__(self) -> str:
-        return f"{self.prefix}_rejected/{self.app}/dt={self.day.isoformat()}/{self.sha256}.bin"
+        name = f"{self.sha256}-{self.signature_hash}" if self.signature_hash else self.sha256
+        return f"{rejected_prefix(self.prefix, self.app)}dt={self.day.isoformat()}/{name}.bin"
 
 
 def is_app(name: str) -> bool:
@@ -86,17 +88,19 @@ def is_path(path: str) -> bool:
 def parse_key(key: str) -> DeliveryKey | RejectedKey:
     """Read a key back. Raises UnknownKey for any other shape; never guesses."""
     try:
-        if found := _DELIVERY.fullmatch(key):
+        if match := _DELIVERY.fullmatch(key):
             parsed: DeliveryKey | RejectedKey = DeliveryKey(
-                found["prefix"],
-                found["app"],
-                datetime.strptime(found["stamp"], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC),
-                found["sha256"],
-                found["extension"],
+                match["prefix"],
+                match["app"],
+                datetime.strptime(match["stamp"], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC),
+                match["sha256"],
+                match["extension"],
             )
-        elif found := _REJECTED.fullmatch(key):
-            day = date.fromisoformat(found["day"])
-            parsed = RejectedKey(found["prefix"], found["app"], day, found["sha256"])
+        elif match := _REJECTED.fullmatch(key):
+            day = date.fromisoformat(match["day"])
+            parsed = RejectedKey(
+                match["prefix"], match["app"], day, match["sha256"], match["signature_hash"] or ""
+            )
         else:
             raise UnknownKey(key)
     except ValueError as error:  # a month 13, say

@@ -30,8 +30,8 @@ def describe(
 ) -> dict[str, str]:
     """The metadata of a delivery, within MAX_METADATA.
 
-    `keep` names the request headers to keep, most important first; `reason` says why a rejected
-    delivery was refused.
+    `keep` names the request headers to keep, most important first: what is left out is left out
+    from the end. `reason` says why a rejected delivery was refused.
     """
     facts = {
         "layout": LAYOUT,
@@ -41,14 +41,9 @@ def describe(
         "reason": reason,
     }
     kept = {name: encode(value) for name, value in facts.items() if value}
-    wanted = {
-        "request-id": encode(delivery.request_id),
-        **{
-            _HEADER + name: encode(delivery.headers[name])
-            for name in keep
-            if name in delivery.headers
-        },
-    }
+    headers = delivery.headers
+    wanted = {_HEADER + name: encode(headers[name]) for name in keep if name in headers}
+    wanted["request-id"] = encode(delivery.request_id)
     if _size(kept) + _size(wanted) <= MAX_METADATA:
         return kept | wanted
     return kept | _fitting(wanted, MAX_METADATA - _size(kept))
@@ -78,14 +73,15 @@ def _percent(found: re.Match[str]) -> str:
 
 
 def _fitting(wanted: Mapping[str, str], room: int) -> dict[str, str]:
-    # Room for the longest possible list of omitted names is set aside first.
-    room -= len("omitted") + len(",".join(wanted))
-    kept, omitted = {}, []
+    """As much as fits, each as if all that is less important were left out, and named."""
+    kept: dict[str, str] = {}
+    rest = [name.removeprefix(_HEADER) for name in wanted]
+    omitted: list[str] = []
     for name, value in wanted.items():
-        size = len(name) + len(value)
-        if size <= room:
+        rest.pop(0)
+        others = {"omitted": ",".join(omitted + rest)} if omitted or rest else {}
+        if _size(kept) + len(name) + len(value) + _size(others) <= room:
             kept[name] = value
-            room -= size
         else:
             omitted.append(name.removeprefix(_HEADER))
     return kept | {"omitted": ",".join(omitted)}

@@ -1,4 +1,4 @@
-"""Counts of answers as CloudWatch metrics: a few fields more in the log line, and no call.
+"""Counts of responses as CloudWatch metrics: a few fields more in the log line, and no call.
 
 CloudWatch reads them out of the log by itself, the "embedded metric format". A library for it costs
 a cold start more than the whole app, see bench/imports.py.
@@ -11,6 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chalicelib.apps import entries
+from chalicelib.settings import SettingError
+from chalicelib.sources import source_names
+from chalicelib.tokens import variable_name
+
+OTHER = "other"  # what apps are counted under that nobody configured
+
 
 def metric_fields(
     environ: Mapping[str, str],
@@ -18,11 +25,12 @@ def metric_fields(
     *,
     status: int,
     app: str = "",
-    unconfigured: bool = False,
+    stage_variables: Mapping[str, str] | None = None,
+    is_unconfigured: bool = False,
 ) -> dict[str, Any]:
-    """The fields that count one answer, where METRICS_NAMESPACE asks for it.
+    """The fields that count one response, where METRICS_NAMESPACE asks for it.
 
-    `app` is only one that may be delivered to: each new name is a metric, and metrics cost money.
+    `app` is only one that may be delivered to; `stage_variables` are API Gateway's.
     """
     namespace = environ.get("METRICS_NAMESPACE", "").strip()
     if not namespace:
@@ -31,13 +39,27 @@ def metric_fields(
     fields: dict[str, Any] = {"Responses": 1, "Status": str(status)}
     directives = [_directive(namespace, "Responses", [["Status"]])]
     if app:
-        fields["App"] = app
+        fields["App"] = app if _is_known(app, environ, stage_variables or {}) else OTHER
         directives[0]["Dimensions"].append(["App", "Status"])
-    if unconfigured:
+    if is_unconfigured:
         fields["Unconfigured"] = 1
         directives.append(_directive(namespace, "Unconfigured", [[]]))
     milliseconds = int(arrived.timestamp() * 1000)
     return fields | {"_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": directives}}
+
+
+def _is_known(app: str, environ: Mapping[str, str], stage_variables: Mapping[str, str]) -> bool:
+    """Whether the operator, or we, have named an app. CloudWatch bills each name as a metric, and
+    whoever holds the stage's token can make names up.
+    """
+    if app == environ.get("DIRECT_APP", "").strip() or app in source_names():
+        return True
+    if variable_name(app) in stage_variables:
+        return True
+    try:
+        return app in entries(environ)
+    except SettingError:
+        return False
 
 
 def _directive(namespace: str, name: str, dimensions: list[list[str]]) -> dict[str, Any]:

@@ -10,51 +10,45 @@ https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/troubleshoot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from chalicelib.errors import HookshelfError
 
 MAX_BODY = 4 * 1024 * 1024  # bytes; Lambda's 6 MB event holds 4.5 MiB once it is base64
+RETRY_AFTER = 30  # seconds until a sender should try again what failed here
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """Status, body (a JSON object, or bytes for a handshake) and headers beyond the usual."""
+class Response(NamedTuple):
+    """Status, body (a JSON object, or text for a handshake) and headers beyond the usual."""
 
     status: int
-    body: Mapping[str, str] | bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, str] | str
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def reason(self) -> str:
         """Why a delivery was refused; empty where it was not."""
-        return "" if isinstance(self.body, bytes) else self.body.get("reason", "")
+        return "" if isinstance(self.body, str) else self.body.get("reason", "")
 
 
 class Refused(HookshelfError):
-    """Raised wherever a delivery is refused; carries the response."""
+    """Raised wherever a request goes no further; carries the response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.reason)
         self.response = response
 
 
-def stored(bucket: str, key: str) -> Response:
-    """The store has the bytes."""
-    return Response(200, {"result": "success", "bucket": bucket, "key": key})
-
-
-def fail(status: int, reason: str, *, kept: str = "", **headers: str) -> Response:
-    """Refused; `kept` is the key the bytes were kept under all the same."""
-    body = {"result": "fail", "reason": reason} | ({"kept": kept} if kept else {})
-    return Response(
-        status, body, {name.replace("_", "-"): value for name, value in headers.items()}
-    )
+def fail(status: int, reason: str, **headers: str) -> Response:
+    """Refused, and why. A header is named with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, {"result": "fail", "reason": reason}, named)
 
 
 def unavailable(reason: str) -> Response:
     """Our fault: the sender should try again soon."""
-    return fail(503, reason, Retry_After="30")
+    return fail(503, reason, Retry_After=str(RETRY_AFTER))
 
 
 def invalid(what: str, why: str) -> Response:
@@ -62,13 +56,25 @@ def invalid(what: str, why: str) -> Response:
     return fail(400, f"Invalid {what}: {why}")
 
 
-INVALID_SIGNATURE = "Invalid signature"  # these two with the key the bytes were kept under
-NOT_JSON = "Body is not valid JSON"
+def stored(bucket: str, key: str) -> Response:
+    """The store has the bytes."""
+    return Response(200, {"result": "success", "bucket": bucket, "key": key})
 
 
-def handshake_response(body: bytes) -> Response:
-    """What a sender wants to read before it sends anything, as plain text."""
-    return Response(200, body, {"Content-Type": "text/plain"})
+def kept(refusal: Response, key: str) -> Response:
+    """Refused, and the bytes are kept under `key` all the same."""
+    assert not isinstance(refusal.body, str)
+    return refusal._replace(body={**refusal.body, "kept": key})
+
+
+def handshake_response(text: str, content_type: str) -> Response:
+    """What a sender wants to read before it sends anything."""
+    return Response(200, text, {"Content-Type": content_type})
+
+
+def wrong_setting(variable: str) -> Response:
+    """The operator has to see to a setting."""
+    return unavailable(f"Setting {variable} is missing or wrong")
 
 
 INVALID_TOKEN = fail(403, "Invalid token provided")
@@ -86,5 +92,7 @@ BUCKET_NOT_ALLOWED = fail(403, "Bucket not allowed")
 NAME_TAKEN = invalid("app", "in this folder archive another name differs from it only by case")
 TOO_LARGE = fail(413, f"Body is larger than {MAX_BODY} bytes")
 METHOD_NOT_ALLOWED = fail(405, "Method not allowed: send POST", Allow="POST")
+INVALID_SIGNATURE = fail(403, "Invalid signature")  # these two through `kept`
+NOT_JSON = fail(400, "Body is not valid JSON")
 NOT_STORED = unavailable("Unable to upload file to S3")
 INTERNAL_ERROR = unavailable("Something went wrong here; nothing was lost if you send it again")

@@ -8,29 +8,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from threading import Thread
+from typing import Any, NamedTuple
 
+from chalicelib.deadline import Deadline
 from chalicelib.errors import HookshelfError
+
+LOOKUP_TIMEOUT = 3.0  # seconds for one look-up at AWS
 
 
 class UnresolvedSecret(HookshelfError):
     """A reference leads nowhere. The text names the kind of reference, never a value."""
 
 
-def resolve(text: str, environ: Mapping[str, str]) -> str:
-    """The secret that `text` is or refers to. Raises UnresolvedSecret."""
+def resolve(text: str, environ: Mapping[str, str], deadline: Deadline | None = None) -> str:
+    """The secret that `text` is or refers to. Raises UnresolvedSecret.
+
+    A look-up at AWS ends after LOOKUP_TIMEOUT, or when `deadline` leaves no more before the put.
+    """
     kind, _, name = text.partition(":")
-    if kind == "env":
-        found = environ.get(name, "")
-    elif kind == "ssm":
-        found = _aws(kind, "get_parameter", "Parameter", "Value", Name=name, WithDecryption=True)
-    elif kind == "secretsmanager":
-        found = _aws(kind, "get_secret_value", "SecretString", SecretId=name)
-    else:
+    if kind not in ("env", *_LOOKUPS):
         return text
-    if not found:
+    if kind == "env":
+        secret = environ.get(name, "")
+    else:
+        secret = _look_up(kind, name, deadline or Deadline())
+    if not secret:
         raise UnresolvedSecret(f"the {kind}: reference leads to nothing")
-    return found
+    return secret
 
 
 def env_references(
@@ -44,20 +49,43 @@ def env_references(
                 yield name, environ.get(name, "")
 
 
-def _aws(service: str, method: str, *path: str, **arguments: Any) -> str:
+def _look_up(kind: str, name: str, deadline: Deadline) -> str:
+    """Ask AWS, in a thread: botocore's own timeouts are for each read, not for the response."""
     # Imported here: most archives keep no secret in AWS, and boto3 costs 200 ms.
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
 
+    method, arguments, path = _LOOKUPS[kind]
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
     # boto3 knows AWS_DEFAULT_REGION alone; the stores take AWS_REGION first, and so do secrets.
     region = os.environ.get("AWS_REGION") or None
-    try:
-        with closing(boto3.client(service, region_name=region, config=config)) as client:
-            found: Any = getattr(client, method)(**arguments)
-    except (BotoCoreError, ClientError) as error:
-        raise UnresolvedSecret(f"the {service}: reference fails: {type(error).__name__}") from None
+    ended: list[Any] = []
+
+    def ask() -> None:
+        try:
+            with closing(boto3.client(kind, region_name=region, config=config)) as client:
+                ended.append(getattr(client, method)(**{arguments[0]: name}, **arguments[1]))
+        except Exception as error:
+            ended.append(error)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(max(0.0, min(LOOKUP_TIMEOUT, deadline.left_before_put())))
+    value = ended[0] if ended else TimeoutError()
+    if isinstance(value, Exception):  # the type alone: the text may quote the name
+        raise UnresolvedSecret(f"the {kind}: reference fails: {type(value).__name__}") from None
     for part in path:
-        found = found.get(part) or {}
-    return found if isinstance(found, str) else ""
+        value = value.get(part) or {}
+    return value if isinstance(value, str) else ""
+
+
+class _Lookup(NamedTuple):
+    method: str
+    arguments: tuple[str, Mapping[str, object]]  # what takes the name, and what else is asked for
+    path: tuple[str, ...]  # to the secret in the response
+
+
+_LOOKUPS = {
+    "ssm": _Lookup("get_parameter", ("Name", {"WithDecryption": True}), ("Parameter", "Value")),
+    "secretsmanager": _Lookup("get_secret_value", ("SecretId", {}), ("SecretString",)),
+}

@@ -5,18 +5,18 @@ Nothing here is read at import: `app.py` imports without a single variable set.
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from typing import NamedTuple
 
 from chalicelib.errors import MisuseError
 from chalicelib.keys import is_path
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent  # where app.py is
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # where app.py is
 
-# What the stores read besides; see store/__init__.py.
+# What the stores read besides.
 _AWS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -53,8 +53,7 @@ class SettingError(MisuseError):
         self.field = ""  # inside a file, the part that is wrong
 
 
-@dataclass(frozen=True, slots=True)
-class BucketPath:
+class BucketPath(NamedTuple):
     """A bucket and the path below it: one entry of ARCHIVE_BUCKETS, or what a sender asks for."""
 
     bucket: str
@@ -66,29 +65,29 @@ class BucketPath:
         return self.path and self.path + "/"
 
     def allows(self, other: BucketPath) -> bool:
-        """Whether `other` is this place or lies below it."""
+        """Whether `other` is this path or lies below it."""
         return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings of one stage. Hashable, so that what is built from it can be cached."""
 
     bucket_paths: tuple[BucketPath, ...]  # the first is the default
     folder: str = ""  # store into this folder instead of S3
-    client: str = "auto"  # or obstore, boto3
+    client: str = "auto"  # or the name of a store
     bucket_owner: str = ""  # twelve digits
     endpoint: str = ""  # an S3-compatible server; AWS where empty
-    # AWS_* as set: credentials, region, profile. Never shown.
-    aws: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    aws: tuple[tuple[str, str], ...] = ()  # AWS_* as set: credentials, region, profile
+
+    def __repr__(self) -> str:  # credentials are never shown
+        return f"Settings(bucket_paths={self.bucket_paths!r}, folder={self.folder!r}, …)"
 
     def allowed_path(self, requested: str | None) -> BucketPath | None:
-        """The place a sender may write to: the default for None, else None if not allowed."""
+        """The path a sender may write to: the default for None, else None if not allowed."""
         if requested is None:
             return self.bucket_paths[0]
-        place = parse_bucket_path(requested)
-        allowed = place and any(entry.allows(place) for entry in self.bucket_paths)
-        return place if allowed else None
+        path = parse_bucket_path(requested)
+        return path if path and any(entry.allows(path) for entry in self.bucket_paths) else None
 
 
 def parse_bucket_path(text: str) -> BucketPath | None:
@@ -145,8 +144,12 @@ def _bucket_paths(value: str) -> tuple[BucketPath, ...]:
 
 
 def _client(value: str) -> str:
-    if value not in ("auto", "obstore", "boto3"):
-        raise SettingError("ARCHIVE_CLIENT", f"is {value!r}. Use auto, obstore or boto3")
+    from chalicelib.store import store_names  # which knows of this module
+
+    names = ["auto", *sorted(store_names())]
+    if value not in names:
+        choice = f"{', '.join(names[:-1])} or {names[-1]}"
+        raise SettingError("ARCHIVE_CLIENT", f"is {value!r}. Use {choice}")
     return value
 
 

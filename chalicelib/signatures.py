@@ -19,28 +19,35 @@ from chalicelib.types import Verdict
 if TYPE_CHECKING:
     from chalicelib.apps import App
 
+MAX_SIGNATURES = 32  # of one delivery; a sender that rotates its keys sends two or three
+
 
 def verdict(delivery: Delivery, app: App) -> Verdict:
     """What checking the sender's signature gives.
 
-    `unchecked`: there is nothing to check with, or the app ignores signatures. `unsigned`: none of
-    the source's signature headers is there. `stale`: good, but signed more than the app's
-    `max_age` seconds before (or after) the delivery arrived.
+    `unchecked`: there is nothing to check with, the app ignores signatures, or what was signed is
+    no longer there. `unsigned`: the source names signature headers, and none of them is there.
+    `stale`: good, but signed more than the app's `max_age` seconds before (or after) the delivery
+    arrived.
     """
     source = app.source
-    if app.signature == "ignore" or source.verify is None or not app.keys:
+    is_there = delivery.url or not source.signs_url
+    if app.signature == "ignore" or source.verify is None or not (app.keys and is_there):
         return "unchecked"
-    if not any(delivery.headers.get(name) for name in source.signature_headers):
+    names = source.signature_headers
+    if names and not any(delivery.headers.get(name) for name in names):
         return "unsigned"
-    if not source.verify(delivery.body, delivery.headers, app.keys):
+    if not source.verify(delivery, app.keys):
         return "bad"
-    if app.max_age is None or source.signed_at is None:
-        return "verified"
-    signed_at = source.signed_at(delivery.headers)
-    if signed_at is None:  # nothing says how old it is
-        return "stale"
-    age = abs(delivery.arrived.timestamp() - signed_at)
-    return "verified" if age <= app.max_age else "stale"
+    return "verified" if _is_fresh(delivery, app) else "stale"
+
+
+def _is_fresh(delivery: Delivery, app: App) -> bool:
+    if app.max_age is None or app.source.signed_at is None:
+        return True
+    signed_at = app.source.signed_at(delivery)
+    # Nothing may say how old it is.
+    return signed_at is not None and abs(delivery.arrived.timestamp() - signed_at) <= app.max_age
 
 
 def hmac_sha256(secret: bytes, message: bytes) -> bytes:
@@ -49,15 +56,15 @@ def hmac_sha256(secret: bytes, message: bytes) -> bytes:
 
 
 def is_hmac_sha256(secrets: Iterable[bytes], message: bytes, signatures: Iterable[bytes]) -> bool:
-    """Whether any signature is the HMAC-SHA256 of `message` under any secret, in constant time."""
+    """Whether any signature is the HMAC-SHA256 of `message` under any secret, in constant time.
+
+    More than MAX_SIGNATURES are none: a header has room for thousands.
+    """
     given = list(signatures)
-    return any(
-        [
-            hmac.compare_digest(hmac_sha256(secret, message), signature)
-            for secret in secrets
-            for signature in given
-        ]
-    )
+    if len(given) > MAX_SIGNATURES:
+        return False
+    computed = [hmac_sha256(secret, message) for secret in secrets]
+    return any([hmac.compare_digest(mac, signature) for mac in computed for signature in given])
 
 
 def is_sha256_header(secrets: Iterable[bytes], message: bytes, header: str) -> bool:
@@ -82,10 +89,15 @@ def is_ecdsa_p256(public_keys: Iterable[Any], message: bytes, signature: bytes) 
 
 
 def is_ed25519(public_keys: Iterable[Any], message: bytes, signatures: Iterable[bytes]) -> bool:
-    """Whether any signature is the Ed25519 one (RFC 8032) of `message` under any key."""
+    """Whether any signature is the Ed25519 one (RFC 8032) of `message` under any key.
+
+    More than MAX_SIGNATURES are none: each costs a hash of the whole message.
+    """
     from cryptography.exceptions import InvalidSignature
 
     given = list(signatures)
+    if len(given) > MAX_SIGNATURES:
+        return False
     for key in public_keys:
         for signature in given:
             try:

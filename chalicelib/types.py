@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 Json = dict[str, Any]  # a JSON object
+Headers = Mapping[str, str]  # names are lower-case
 
 # What checking a sender's signature gave, see signatures.verdict.
 Verdict = Literal["verified", "bad", "stale", "unsigned", "unchecked"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from chalicelib.settings import PROJECT_ROOT
+from hookshelf.project import PROJECT_ROOT
 
 CONFIG = PROJECT_ROOT / ".chalice" / "config.json"
 STAGE = "local"

@@ -6,20 +6,20 @@ that is asked for is imported: nothing else is paid for on the way to S3.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 from chalicelib.delivery import Delivery
+from chalicelib.modules import module_names
+from chalicelib.types import Headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chalicelib.events import Event
 
-Headers = Mapping[str, str]  # names are lower-case
 Query = Mapping[str, str]  # the parameters that were given once
 
 
@@ -33,26 +33,47 @@ class Keys(NamedTuple):
         return bool(self.public_keys or self.secrets)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class HandshakeRequest(NamedTuple):
+    """A request that may only ask whether we are there."""
+
+    method: str  # GET or POST
+    query: Query
+    headers: Headers
+    body: bytes
+
+
+class HandshakeResponse(NamedTuple):
+    """What the sender wants to read before it sends anything."""
+
+    text: str
+    content_type: str = "text/plain"
+
+
+class Source(NamedTuple):
     """A kind of sender. Whatever is not said is as it is for plain JSON without signatures.
 
-    The functions are pure: bytes and headers in, values out. None of them raises on what a sender
-    wrote; the two that read an operator's configuration raise ValueError.
+    The functions are pure: values in, values out. None of them raises on what a sender wrote; the
+    two that read an operator's configuration raise ValueError.
     """
 
     name: str
-    signature_headers: tuple[str, ...] = ()  # all names in lower case
+    # All names in lower case. Where the first are named and none of them is there, the verdict is
+    # `unsigned`, and `verify` is not asked.
+    signature_headers: tuple[str, ...] = ()
     id_headers: tuple[str, ...] = ()
     other_headers: tuple[str, ...] = ()
 
     secret: Callable[[str], bytes] | None = None  # reads a configured secret
     public_key: Callable[[str], Any] | None = None  # reads a configured public key
-    verify: Callable[[bytes, Headers, Keys], bool] | None = None
-    signed_at: Callable[[Headers], float | None] | None = None  # Unix seconds
+    # Whether one of the keys signed this delivery: its headers and body, and its URL where
+    # `signs_url` says that the sender signs that too. The URL is not archived, as it holds a token:
+    # only on arrival can such a signature be checked.
+    verify: Callable[[Delivery, Keys], bool] | None = None
+    signs_url: bool = False
+    signed_at: Callable[[Delivery], float | None] | None = None  # Unix seconds
 
-    # What to answer, as plain text, to a request that only asks whether we are there.
-    handshake: Callable[[str, Query, bytes], bytes | None] | None = None
+    # What to send back to a request that only asks whether we are there; None for any other.
+    handshake: Callable[[HandshakeRequest, Keys], HandshakeResponse | None] | None = None
 
     # How a body splits into events; None: one event per JSON value, see generic.py.
     events: Callable[[Delivery], Iterable[Event]] | None = None
@@ -75,7 +96,7 @@ class Source:
 @cache
 def source_names() -> frozenset[str]:
     """The names of the sources there are."""
-    return frozenset(module.name.replace("_", "-") for module in iter_modules(__path__))
+    return frozenset(name.replace("_", "-") for name in module_names(__file__))
 
 
 @cache
@@ -102,7 +123,13 @@ def text_secret(text: str) -> bytes:
         raise ValueError("not UTF-8") from None
 
 
-def challenge(value: object) -> bytes | None:
+def echo(value: object) -> HandshakeResponse | None:
     """What a sender wants to read back, if it is harmless: short and printable ASCII."""
-    is_plain = isinstance(value, str) and 0 < len(value) <= 1000 and value.isascii()
-    return str(value).encode() if is_plain and str(value).isprintable() else None
+    if not isinstance(value, str) or not 0 < len(value) <= 1000:
+        return None
+    return HandshakeResponse(value) if value.isascii() and value.isprintable() else None
+
+
+def json_response(fields: Mapping[str, str]) -> HandshakeResponse:
+    """A JSON object to send back, for senders that want more than an echo."""
+    return HandshakeResponse(json.dumps(fields), "application/json")

@@ -8,7 +8,6 @@ CloudEvents (https://github.com/cloudevents/spec, JSON format and HTTP binary mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +43,7 @@ def events(delivery: Delivery, paths: Mapping[str, str] | None = None) -> Iterat
 
 def with_paths(paths: Mapping[str, str]) -> Source:
     """This source, looking for an event's attributes where an app says they are."""
-    return replace(SOURCE, events=partial(events, paths=dict(paths)))
+    return SOURCE._replace(events=partial(events, paths=dict(paths)))
 
 
 def example(n: int, at: int) -> bytes:

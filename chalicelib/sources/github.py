@@ -15,14 +15,14 @@ from uuid import UUID
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, form_field, json_text, parse_json, text
 from chalicelib.signatures import hmac_sha256, is_sha256_header
-from chalicelib.sources import Headers, Keys, Source, text_secret
+from chalicelib.sources import Keys, Source, text_secret
 
 SIGNATURE = "x-hub-signature-256"
 
 
-def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether GitHub signed these bytes."""
-    return is_sha256_header(keys.secrets, body, headers.get(SIGNATURE, ""))
+    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SIGNATURE, ""))
 
 
 def events(delivery: Delivery) -> Iterator[Event]:

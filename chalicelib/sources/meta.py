@@ -14,20 +14,21 @@ from collections.abc import Iterator
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, elements, event, json_text, members, parse_json, text
 from chalicelib.signatures import hmac_sha256, is_sha256_header
-from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
+from chalicelib.sources import HandshakeRequest, HandshakeResponse, Keys, Source, echo, text_secret
 
 SIGNATURE = "x-hub-signature-256"
 
 
-def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether Meta signed these bytes."""
-    return is_sha256_header(keys.secrets, body, headers.get(SIGNATURE, ""))
+    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SIGNATURE, ""))
 
 
-def handshake(method: str, query: Query, body: bytes) -> bytes | None:
-    """The challenge of a subscription. Our own token stands in for `hub.verify_token`."""
-    is_one = method == "GET" and query.get("hub.mode") == "subscribe"
-    return challenge(query.get("hub.challenge")) if is_one else None
+def handshake(request: HandshakeRequest, keys: Keys) -> HandshakeResponse | None:
+    """Echo the challenge of a subscription. Our own token stands in for `hub.verify_token`."""
+    if request.method != "GET" or request.query.get("hub.mode") != "subscribe":
+        return None
+    return echo(request.query.get("hub.challenge"))
 
 
 def events(delivery: Delivery) -> Iterator[Event]:

@@ -13,24 +13,32 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, elements, event, json_text, text
 from chalicelib.signatures import from_base64, is_ecdsa_p256, p256_public_key, raw, unix_seconds
-from chalicelib.sources import Headers, Keys, Source
+from chalicelib.sources import Keys, Source
+from chalicelib.types import Headers
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
 
-def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether SendGrid signed these bytes at the time it says."""
-    timestamp, signature = headers.get(TIMESTAMP, ""), headers.get(SIGNATURE, "")
+    headers, body = delivery.headers, delivery.body
     # Nothing is signed between the two: digits on one side only keep the border where it was.
-    if unix_seconds(timestamp) is None or body[:1].isdigit():
+    if unix_seconds(headers.get(TIMESTAMP)) is None or body[:1].isdigit():
         return False
-    return is_ecdsa_p256(keys.public_keys, raw(timestamp) + body, from_base64(signature))
+    signature = from_base64(headers.get(SIGNATURE, ""))
+    return is_ecdsa_p256(keys.public_keys, message(headers, body), signature)
+
+
+def message(headers: Headers, body: bytes) -> bytes:
+    """What SendGrid signs."""
+    return raw(headers.get(TIMESTAMP, "")) + body
 
 
 def events(delivery: Delivery) -> Iterator[Event]:
@@ -43,8 +51,7 @@ def events(delivery: Delivery) -> Iterator[Event]:
             type=dig(value, "event"),
             subject=text(dig(value, "email")).lower(),
             time=dig(value, "timestamp"),
-            # <X-Message-Id>.<filter host>…: the part before the first dot is the message's.
-            correlation=text(dig(value, "sg_message_id")).partition(".")[0],
+            correlation=_message(text(dig(value, "sg_message_id")), text(dig(value, "smtp-id"))),
         )
 
 
@@ -81,8 +88,23 @@ def sign(body: bytes, private_key: str, at: int) -> dict[str, str]:
     key = load_pem_private_key(private_key.encode(), password=None)
     if not isinstance(key, EllipticCurvePrivateKey):
         raise ValueError("sendgrid signs with an EC private key")
-    signature = key.sign(str(at).encode() + body, ECDSA(SHA256()))
-    return {SIGNATURE: base64.b64encode(signature).decode(), TIMESTAMP: str(at)}
+    headers = {TIMESTAMP: str(at)}
+    signature = key.sign(message(headers, body), ECDSA(SHA256()))
+    return headers | {SIGNATURE: base64.b64encode(signature).decode()}
+
+
+def _message(sg_message_id: str, smtp_id: str) -> str:
+    """What ties a message's events together: all of `sg_message_id` before the host that sent it.
+
+    `14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0`: where the message's own part has dots, it
+    is that of `smtp-id`. `filter0093p1las1.9128.5515E0B88.0` has none, and ties nothing together.
+    """
+    if host := re.search(r"(?:\A|\.)(?:filter|recvd)", sg_message_id):
+        return sg_message_id[: host.start()]
+    local_part = smtp_id.strip("<>").partition("@")[0]
+    if local_part and sg_message_id.startswith(f"{local_part}."):
+        return local_part
+    return sg_message_id.partition(".")[0]
 
 
 SOURCE = Source(
@@ -90,7 +112,7 @@ SOURCE = Source(
     signature_headers=(SIGNATURE, TIMESTAMP),
     public_key=p256_public_key,
     verify=verify,
-    signed_at=lambda headers: unix_seconds(headers.get(TIMESTAMP)),
+    signed_at=lambda delivery: unix_seconds(delivery.headers.get(TIMESTAMP)),
     events=events,
     example=example,
     sign=sign,

@@ -15,28 +15,34 @@ from urllib.parse import parse_qsl
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, form_field, json_text, parse_json
 from chalicelib.signatures import from_hex, hmac_sha256, is_hmac_sha256, raw, unix_seconds
-from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
+from chalicelib.sources import HandshakeRequest, HandshakeResponse, Keys, Source, echo, text_secret
+from chalicelib.types import Headers
 
 SIGNATURE = "x-slack-signature"
 TIMESTAMP = "x-slack-request-timestamp"
 
 
-def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether Slack signed these bytes at the time it says."""
-    timestamp, signature = headers.get(TIMESTAMP, ""), headers.get(SIGNATURE, "")
-    version, _, digest = signature.partition("=")
-    message = b"v0:" + raw(timestamp) + b":" + body
-    is_signed = is_hmac_sha256(keys.secrets, message, [from_hex(digest)])
-    return is_signed and version == "v0" and unix_seconds(timestamp) is not None
+    headers, body = delivery.headers, delivery.body
+    version, _, digest = headers.get(SIGNATURE, "").partition("=")
+    is_signed = is_hmac_sha256(keys.secrets, message(headers, body), [from_hex(digest)])
+    return is_signed and version == "v0" and unix_seconds(headers.get(TIMESTAMP)) is not None
 
 
-def handshake(method: str, query: Query, body: bytes) -> bytes | None:
-    """The challenge of a `url_verification`."""
-    if method != "POST" or b"url_verification" not in body:
+def message(headers: Headers, body: bytes) -> bytes:
+    """What Slack signs."""
+    return b"v0:" + raw(headers.get(TIMESTAMP, "")) + b":" + body
+
+
+def handshake(request: HandshakeRequest, keys: Keys) -> HandshakeResponse | None:
+    """Echo the challenge of a `url_verification`."""
+    if request.method != "POST" or b"url_verification" not in request.body:
         return None
-    value = parse_json(json_text(body))
-    is_one = dig(value, "type") == "url_verification"
-    return challenge(dig(value, "challenge")) if is_one else None
+    value = parse_json(json_text(request.body))
+    if dig(value, "type") != "url_verification":
+        return None
+    return echo(dig(value, "challenge"))
 
 
 def events(delivery: Delivery) -> Iterator[Event]:
@@ -73,8 +79,9 @@ def example(n: int, at: int) -> bytes:
 
 def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
     """The headers Slack would send."""
-    digest = hmac_sha256(text_secret(secret), f"v0:{at}:".encode() + body).hex()
-    return {SIGNATURE: f"v0={digest}", TIMESTAMP: str(at)}
+    headers = {TIMESTAMP: str(at)}
+    digest = hmac_sha256(text_secret(secret), message(headers, body)).hex()
+    return headers | {SIGNATURE: f"v0={digest}"}
 
 
 def _user(inner: object) -> object:
@@ -99,7 +106,7 @@ SOURCE = Source(
     other_headers=("x-slack-retry-num", "x-slack-retry-reason"),
     secret=text_secret,
     verify=verify,
-    signed_at=lambda headers: unix_seconds(headers.get(TIMESTAMP)),
+    signed_at=lambda delivery: unix_seconds(delivery.headers.get(TIMESTAMP)),
     handshake=handshake,
     events=events,
     example=example,

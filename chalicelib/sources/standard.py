@@ -16,6 +16,7 @@ from functools import partial
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, json_text, parse_json, rfc3339
 from chalicelib.signatures import (
+    MAX_SIGNATURES,
     ed25519_public_key,
     from_base64,
     hmac_sha256,
@@ -24,15 +25,17 @@ from chalicelib.signatures import (
     raw,
     unix_seconds,
 )
-from chalicelib.sources import Headers, Keys, Source
+from chalicelib.sources import Keys, Source
+from chalicelib.types import Headers
 
 
 def secret(text: str) -> bytes:
-    """The bytes of a `whsec_…` secret. Raises ValueError."""
-    found = from_base64(text.removeprefix("whsec_"))
-    if not found:
+    """The bytes of a `whsec_…` secret, padded or not as in the reference. Raises ValueError."""
+    encoded = text.removeprefix("whsec_")
+    decoded = from_base64(encoded + "=" * (-len(encoded) % 4))
+    if not decoded:
         raise ValueError("not base64 after whsec_")
-    return found
+    return decoded
 
 
 def public_key(text: str) -> object:
@@ -40,15 +43,23 @@ def public_key(text: str) -> object:
     return ed25519_public_key(from_base64(text.removeprefix("whpk_")))
 
 
-def verify(body: bytes, headers: Headers, keys: Keys, *, prefixes: Iterable[str]) -> bool:
+def verify(delivery: Delivery, keys: Keys, *, prefixes: Iterable[str]) -> bool:
     """Whether any signature of the first complete set of headers is good."""
-    id, timestamp, signatures = _signed(headers, prefixes)
+    id, timestamp, signatures = _signed(delivery.headers, prefixes)
     if unix_seconds(timestamp) is None:
         return False
-    message = b".".join((raw(id), raw(timestamp), body))
-    return is_hmac_sha256(keys.secrets, message, _versions(signatures, "v1")) or bool(
-        keys.public_keys and is_ed25519(keys.public_keys, message, _versions(signatures, "v1a"))
+    signed = message(id, timestamp, delivery.body)
+    v1, v1a = _versions(signatures, "v1"), _versions(signatures, "v1a")
+    if len(v1) + len(v1a) > MAX_SIGNATURES:
+        return False
+    return is_hmac_sha256(keys.secrets, signed, v1) or bool(
+        keys.public_keys and is_ed25519(keys.public_keys, signed, v1a)
     )
+
+
+def message(id: str, timestamp: str, body: bytes) -> bytes:
+    """What the spec has signed."""
+    return b".".join((raw(id), raw(timestamp), body))
 
 
 def events(delivery: Delivery, *, prefixes: Iterable[str]) -> Iterator[Event]:
@@ -76,7 +87,7 @@ def example(n: int, at: int) -> bytes:
 def sign(body: bytes, secret_text: str, at: int, *, prefix: str) -> dict[str, str]:
     """The headers a sender would send."""
     id = f"msg_{hmac_sha256(b'id', body + str(at).encode()).hex()[:24]}"
-    signature = hmac_sha256(secret(secret_text), f"{id}.{at}.".encode() + body)
+    signature = hmac_sha256(secret(secret_text), message(id, str(at), body))
     return {
         f"{prefix}-id": id,
         f"{prefix}-timestamp": str(at),
@@ -100,8 +111,8 @@ def scheme(name: str, *prefixes: str) -> Source:
     )
 
 
-def _signed_at(headers: Headers, *, prefixes: Iterable[str]) -> float | None:
-    return unix_seconds(_signed(headers, prefixes)[1])
+def _signed_at(delivery: Delivery, *, prefixes: Iterable[str]) -> float | None:
+    return unix_seconds(_signed(delivery.headers, prefixes)[1])
 
 
 def _signed(headers: Headers, prefixes: Iterable[str]) -> tuple[str, str, str]:

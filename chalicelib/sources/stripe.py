@@ -14,18 +14,23 @@ from collections.abc import Iterator
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, json_text, parse_json
 from chalicelib.signatures import from_hex, hmac_sha256, is_hmac_sha256, raw, unix_seconds
-from chalicelib.sources import Headers, Keys, Source, text_secret
+from chalicelib.sources import Keys, Source, text_secret
+from chalicelib.types import Headers
 
 SIGNATURE = "stripe-signature"
 
 
-def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
+def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether any `v1` signature is good."""
-    parts = _parts(headers)
-    signed = next((value for name, value in parts if name == "t"), "")
-    signatures = [from_hex(value) for name, value in parts if name == "v1"]
-    is_signed = is_hmac_sha256(keys.secrets, raw(signed) + b"." + body, signatures)
-    return is_signed and unix_seconds(signed) is not None
+    headers = delivery.headers
+    signatures = [from_hex(value) for name, value in _parts(headers) if name == "v1"]
+    is_signed = is_hmac_sha256(keys.secrets, message(headers, delivery.body), signatures)
+    return is_signed and unix_seconds(_time(headers)) is not None
+
+
+def message(headers: Headers, body: bytes) -> bytes:
+    """What Stripe signs."""
+    return raw(_time(headers)) + b"." + body
 
 
 def events(delivery: Delivery) -> Iterator[Event]:
@@ -61,12 +66,13 @@ def example(n: int, at: int) -> bytes:
 
 def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
     """The header Stripe would send."""
-    signature = hmac_sha256(text_secret(secret), f"{at}.".encode() + body)
-    return {SIGNATURE: f"t={at},v1={signature.hex()}"}
+    time = f"t={at}"
+    signature = hmac_sha256(text_secret(secret), message({SIGNATURE: time}, body))
+    return {SIGNATURE: f"{time},v1={signature.hex()}"}
 
 
-def _signed_at(headers: Headers) -> float | None:
-    return unix_seconds(dict(reversed(_parts(headers))).get("t"))
+def _time(headers: Headers) -> str:
+    return next((value for name, value in _parts(headers) if name == "t"), "")
 
 
 def _parts(headers: Headers) -> list[tuple[str, str]]:
@@ -79,7 +85,7 @@ SOURCE = Source(
     signature_headers=(SIGNATURE,),
     secret=text_secret,
     verify=verify,
-    signed_at=_signed_at,
+    signed_at=lambda delivery: unix_seconds(_time(delivery.headers)),
     events=events,
     example=example,
     sign=sign,

@@ -1,19 +1,22 @@
 """The port to wherever objects go, and the choice of a store.
 
-A store puts once, gets and lists; it never overwrites and never deletes.
+A store puts once, gets and lists; it never overwrites and never deletes. One module per store; the
+folder is the registry. A module here defines STORE, and its file name is what ARCHIVE_CLIENT calls
+it. Only the module that is asked for is imported.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import NamedTuple, Protocol
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.errors import HookshelfError
+from chalicelib.modules import module_names
 from chalicelib.settings import SettingError, Settings
 
 PUT_TIMEOUT = 8.0  # seconds for one put with all its attempts; GitHub waits 10 for an answer
@@ -47,8 +50,7 @@ class Unreadable(HookshelfError):
     """The store could not be read just now; the text is short and safe to show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One line of a listing."""
 
     key: str
@@ -75,18 +77,33 @@ class Store(Protocol):
         """
 
 
-def budget(context: Any) -> float:
-    """Seconds for one put: 8, or what is left of the Lambda's time less one to answer in."""
-    if context is None:
-        return PUT_TIMEOUT
-    left: float = context.get_remaining_time_in_millis() / 1000
-    return min(PUT_TIMEOUT, left - 1)
+class StoreModule(NamedTuple):
+    """What a module here says of itself."""
+
+    # Makes the store of one bucket. Raises NotStored, or SettingError.
+    open: Callable[[Settings, str], Store]
+    # What is set that this store would silently ignore; empty where it can do it all.
+    ignores: Callable[[Settings, str], str] = lambda settings, bucket: ""
 
 
 def check_prefix(prefix: str) -> None:
     """Refuse half a segment, which stores disagree about."""
     if prefix and not prefix.endswith("/"):
         raise ValueError(f"prefix {prefix!r} does not end in /")
+
+
+@cache
+def store_names() -> frozenset[str]:
+    """The names of the stores there are."""
+    return module_names(__file__)
+
+
+def store_named(name: str) -> StoreModule:
+    """The store of that name. Raises KeyError where there is none."""
+    if name not in store_names():
+        raise KeyError(name)
+    module: StoreModule = import_module(f"{__name__}.{name}").STORE
+    return module
 
 
 def open_store(settings: Settings, bucket: str) -> Store:
@@ -98,41 +115,24 @@ def open_store(settings: Settings, bucket: str) -> Store:
 @lru_cache(maxsize=64)
 def _open(settings: Settings, bucket: str) -> Store:
     if settings.folder:
-        from chalicelib.store.folder import FolderStore
-
-        return FolderStore(settings.folder, bucket)
-    needs_boto3 = _beyond_obstore(settings, bucket)
-    if settings.client == "boto3" or (settings.client == "auto" and needs_boto3):
-        if settings.client == "auto":
-            _log.info(
-                "boto3 store", extra={"event": "store", "client": "boto3", "why": needs_boto3}
-            )
-        from chalicelib.store.s3_boto3 import Boto3Store
-
-        return Boto3Store(settings, bucket)
-    if needs_boto3 and needs_boto3 != _NO_CREDENTIALS:
+        return store_named("folder").open(settings, bucket)
+    if settings.client == "auto":
+        return store_named(_automatic(settings, bucket)).open(settings, bucket)
+    module = store_named(settings.client)
+    if ignored := module.ignores(settings, bucket):
         raise SettingError(
-            "ARCHIVE_CLIENT", f"is obstore, which would ignore {needs_boto3}. Use auto or boto3"
+            "ARCHIVE_CLIENT",
+            f"is {settings.client}, which would ignore {ignored}. Use auto or boto3",
         )
-    from chalicelib.store.s3_obstore import ObstoreStore
-
-    return ObstoreStore(settings, bucket)
+    return module.open(settings, bucket)
 
 
-_NO_CREDENTIALS = "credentials that are not in the environment"
-
-
-def _beyond_obstore(settings: Settings, bucket: str) -> str:
-    """What is asked for that obstore silently ignores; empty where it can do it all."""
-    aws = dict(settings.aws)
-    region = aws.get("AWS_REGION") or aws.get("AWS_DEFAULT_REGION") or ""
-    asked = {
-        "a profile": "AWS_PROFILE" in aws or "AWS_DEFAULT_PROFILE" in aws,
-        "AWS_USE_FIPS_ENDPOINT": aws.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
-        "AWS_USE_DUALSTACK_ENDPOINT": aws.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
-        "AWS_CA_BUNDLE": "AWS_CA_BUNDLE" in aws,
-        "an access point": bucket.startswith("arn:"),
-        "the China partition": region.startswith("cn-"),
-        _NO_CREDENTIALS: not ("AWS_ACCESS_KEY_ID" in aws and "AWS_SECRET_ACCESS_KEY" in aws),
-    }
-    return next((what for what, is_asked in asked.items() if is_asked), "")
+def _automatic(settings: Settings, bucket: str) -> str:
+    """obstore where it can do what is asked, else boto3, which is slower and can do all."""
+    why = store_named("obstore").ignores(settings, bucket)
+    if not why and not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= dict(settings.aws).keys():
+        why = "credentials that are not in the environment"  # of which boto3 finds more kinds
+    if not why:
+        return "obstore"
+    _log.info("boto3 store", extra={"event": "store", "client": "boto3", "why": why})
+    return "boto3"

@@ -17,12 +17,14 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
 from chalicelib.delivery import ArchiveObject
+from chalicelib.settings import SettingError, Settings
 from chalicelib.store import (
     PUT_TIMEOUT,
     Listed,
     NameTaken,
     NotFound,
     NotStored,
+    StoreModule,
     Unreadable,
     check_prefix,
 )
@@ -32,10 +34,12 @@ _naming = threading.Lock()
 
 
 class FolderStore:
-    """One bucket, as a subfolder of `folder`."""
+    """One bucket, as a subfolder of ARCHIVE_FOLDER. Raises SettingError where that is not set."""
 
-    def __init__(self, folder: str, bucket: str) -> None:
-        self._root = Path(folder).expanduser() / bucket
+    def __init__(self, settings: Settings, bucket: str) -> None:
+        if not settings.folder:
+            raise SettingError("ARCHIVE_FOLDER", "is not set. Name a folder: ./archive")
+        self._root = Path(settings.folder).expanduser() / bucket
 
     def put(self, obj: ArchiveObject, *, seconds: float = PUT_TIMEOUT) -> int:
         """See Store.put. Raises NameTaken for a folder that differs from another only by case."""
@@ -118,3 +122,6 @@ def _reading() -> Iterator[None]:
         yield
     except (OSError, BaseError) as error:
         raise Unreadable(f"folder: {type(error).__name__}") from None
+
+
+STORE = StoreModule(open=FolderStore)

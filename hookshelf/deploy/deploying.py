@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.apps import DEFAULT_FILE
 from chalicelib.models import check_apps
-from chalicelib.settings import PROJECT_ROOT, Settings, from_environment
+from chalicelib.settings import Settings, from_environment
 from chalicelib.tokens import variable_name
 from hookshelf.aws import Account, account
 from hookshelf.deploy import bucket, code, stage_variables, template
@@ -30,6 +30,7 @@ from hookshelf.deploy.package import order, usual_gaps
 from hookshelf.deploy.packaging import Order, Package
 from hookshelf.deploy.policies import is_configured
 from hookshelf.deploy.stack import BROKEN, Event, Stack, follow, settle
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.settings import stage_environment
 
 # Concurrent runs for the door, where the account has them to spare: as many as the stage lets in

@@ -15,7 +15,7 @@ import boto3
 import click
 from botocore.exceptions import ClientError
 
-from chalicelib.settings import PROJECT_ROOT
+from hookshelf.project import PROJECT_ROOT
 
 API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
 _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")

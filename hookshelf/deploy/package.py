@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from chalicelib.models import read_apps
-from chalicelib.settings import PROJECT_ROOT, SettingError
+from chalicelib.settings import SettingError
 from chalicelib.tokens import variable_name
 from hookshelf.deploy import template
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.packaging import Order, build
 from hookshelf.deploy.policies import PLACEHOLDER, is_configured, policies
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.settings import CONFIG, STAGE, stage_environment
 
 Json = dict[str, Any]

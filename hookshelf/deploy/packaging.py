@@ -27,9 +27,9 @@ from typing import Any
 import click
 import findpython
 
-from chalicelib.settings import PROJECT_ROOT
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.policies import file_name
+from hookshelf.project import PROJECT_ROOT
 
 RUNTIMES = ((3, 13), (3, 12))  # the best first
 SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 import click
 
 from chalicelib.models import check_apps
-from chalicelib.settings import PROJECT_ROOT, SettingError, from_environment
+from chalicelib.settings import SettingError, from_environment
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.settings import STAGE, environment
 
 SAMPLE = PROJECT_ROOT / "tests" / "samples" / "sendgrid" / "batch" / "body.json"

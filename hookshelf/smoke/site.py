@@ -18,7 +18,6 @@ import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import PROJECT_ROOT
 from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import bucket as hardening
@@ -27,6 +26,7 @@ from hookshelf.deploy.deploying import Build, Wish
 from hookshelf.deploy.deployment import find, stack_name
 from hookshelf.deploy.packaging import Order, Package
 from hookshelf.deploy.stack import Stack, settle
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.smoke.running import SIGNED_APP
 from hookshelf.smoke.world import APP, World
 from hookshelf.web import Answer, Request

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def test_where_nothing_can_be_checked_it_says_what_is_missing(archive: Archive) 
 
 
 def test_unsigned_is_in_order_unless_its_app_requires_signatures(archive: Archive) -> None:
-    unsigned = replace(signed("shop"), headers={})
+    unsigned = signed("shop")._replace(headers={})
     archive.put(to_object(unsigned, source_named("github")))
     recorded = archive.verify()
     archive.configure(shop={**GITHUB, "signature": "require"})
@@ -381,7 +381,7 @@ def test_metadata_that_makes_no_sense_is_no_crash(
         to_object(signed("shop"), source_named("github")),
         to_rejected(signed("shop"), source_named("github"), reason="Invalid signature"),
     ):
-        archive.put(replace(obj, metadata=metadata))
+        archive.put(obj._replace(metadata=metadata))
     done, rejected = archive.verify(), archive.verify("--rejected")
 
     assert done.exit_code in (0, 1)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -597,7 +597,7 @@ def weights(
         answer = app(sendgrid_event(body), None)
     finally:
         logger.removeHandler(caplog.handler)
-    said = json.loads(b64decode(answer["body"]))
+    said = json.loads(answer["body"])
     place = Path(from_environment(environ).folder or "") / said["bucket"]
     meta = json.loads((place / f"{said['key']}.meta").read_text())
     [record] = caplog.records
@@ -608,7 +608,7 @@ def weights(
         "key and metadata": rounded(len(said["key"]) + sum(map(len, [*meta, *meta.values()]))),
         "log line": rounded(len(JsonFormatter().format(record).strip())),
         "access-log line": rounded(len(access_log_line())),
-        "answer": rounded(len(b64decode(answer["body"]))),
+        "answer": rounded(len(answer["body"])),
     }
 
 

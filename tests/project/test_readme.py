@@ -290,10 +290,6 @@ def given() -> set[tuple[int, str]]:
     asked_for = set(re.findall(r"\bresponses\.(\w+)", code))
     found = [value for name, value in vars(responses).items() if name in asked_for]
     made = [value for value in found if isinstance(value, Response)]
-    made += [
-        responses.fail(403, responses.INVALID_SIGNATURE),
-        responses.fail(400, responses.NOT_JSON),
-    ]
     made += [responses.stored("bucket", "key"), answer_without_settings()]
     return {(answer.status, answer.reason.replace("ARCHIVE_BUCKETS", "NAME")) for answer in made}
 

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import urllib.request
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +64,7 @@ def deliver(
         "isBase64Encoded": True,
     }
     answer = app(event, None)
-    return answer["statusCode"], json.loads(b64decode(answer["body"]))
+    return answer["statusCode"], json.loads(answer["body"])
 
 
 def github(*secrets: str, **fields: Any) -> dict[str, Any]:

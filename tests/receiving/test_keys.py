@@ -1,7 +1,6 @@
 """The key grammar, version 1: what is written can be read back, and nothing else can."""
 
 import posixpath
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from string import ascii_letters, digits
 
@@ -44,7 +43,10 @@ DELIVERIES = {
     ),
 }
 REJECTED = {
-    f"_rejected/shop/dt=2026-11-20/{DIGEST}.bin": RejectedKey(
+    f"_rejected/shop/dt=2026-11-20/{DIGEST}-0123456789ab.bin": RejectedKey(
+        "", "shop", date(2026, 11, 20), DIGEST, "0123456789ab"
+    ),
+    f"_rejected/shop/dt=2026-11-20/{DIGEST}.bin": RejectedKey(  # from before there were more
         "", "shop", date(2026, 11, 20), DIGEST
     ),
     f"events/in/_rejected/Shop-2_eu/dt=0001-01-01/{DIGEST}.bin": RejectedKey(
@@ -117,7 +119,8 @@ moments = st.datetimes(timezones=st.just(UTC))  # from year 1 to 9999
 hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 extensions = st.sampled_from(EXTENSIONS)
 deliveries = st.builds(DeliveryKey, prefixes, apps, moments, hashes, extensions)
-rejected = st.builds(RejectedKey, prefixes, apps, st.dates(), hashes)
+signature_hashes = st.just("") | st.text("0123456789abcdef", min_size=12, max_size=12)
+rejected = st.builds(RejectedKey, prefixes, apps, st.dates(), hashes, signature_hashes)
 
 # Well-formed names, the same with something wedged in, and text of what does harm in paths.
 _junk = st.text(
@@ -223,7 +226,7 @@ def test_no_path_climbs_out_of_its_bucket(path):
 @given(deliveries, deliveries)
 def test_the_keys_of_an_app_sort_by_arrival(one, other):
     assume(one.arrived != other.arrived)
-    other = replace(other, prefix=one.prefix, app=one.app)
+    other = other._replace(prefix=one.prefix, app=one.app)
     earlier, later = sorted((one, other), key=lambda key: key.arrived)
 
     assert str(earlier) < str(later)

@@ -38,6 +38,8 @@ from chalicelib.signatures import (
 )
 from chalicelib.sources import Keys, Source, source_named, source_names
 
+ARRIVED = datetime.fromtimestamp(1614265330, UTC)
+
 
 @dataclass(frozen=True)
 class Vector:
@@ -58,7 +60,11 @@ class Vector:
 
         headers = self.headers | changed.get("headers", {})
         keys = changed.get("keys", self.keys)
-        return self.source.verify(changed.get("body", self.body), headers, keys)
+        return self.source.verify(delivery_of(changed.get("body", self.body), headers), keys)
+
+
+def delivery_of(body: bytes, headers: dict[str, str]) -> Delivery:
+    return Delivery("app", headers, body, ARRIVED)
 
 
 def read_keys(source: Source, *texts: str) -> Keys:
@@ -195,7 +201,7 @@ def test_a_missing_or_empty_header_does_not(vector: Vector) -> None:
     for name in vector.headers:
         others = {other: text for other, text in vector.headers.items() if other != name}
 
-        assert not vector.source.verify(vector.body, others, vector.keys)
+        assert not vector.source.verify(delivery_of(vector.body, others), vector.keys)
         assert not vector.verifies(headers={name: ""})
 
 
@@ -271,10 +277,10 @@ def test_nor_can_the_border_of_others(vector: Vector, name: str, separator: str)
 
     headers = vector.source.sign(signed, vector.key, 1614265330)
     assert vector.source.verify
-    assert vector.source.verify(signed, headers, vector.keys)
+    assert vector.source.verify(delivery_of(signed, headers), vector.keys)
 
     moved = headers | {name: headers[name].replace("1614265330", f"1614265330{separator}{head}")}
-    assert not vector.source.verify(tail.encode(), moved, vector.keys)
+    assert not vector.source.verify(delivery_of(tail.encode(), moved), vector.keys)
 
 
 # Rotation
@@ -385,7 +391,7 @@ def test_svix_never_mixes_two_sets_of_headers() -> None:
     assert svix.events
 
     assert SVIX_RENAMED.verifies(headers=fresh)
-    assert svix.signed_at(delivery.headers) == 1614265330
+    assert svix.signed_at(delivery) == 1614265330
     assert [event.id for event in svix.events(delivery)] == ["msg_p5jXN8AQM9LWM0D4loKWxJek"]
 
 
@@ -401,13 +407,14 @@ def test_stripes_first_time_is_the_signed_one() -> None:
     assert STRIPE.source.signed_at
 
     assert STRIPE.verifies(headers={"stripe-signature": f"{good},t=1999999999"})
-    assert STRIPE.source.signed_at({"stripe-signature": f"{good},t=1999999999"}) == 1614265330
+    assert (
+        STRIPE.source.signed_at(delivery_of(b"", {"stripe-signature": f"{good},t=1999999999"}))
+        == 1614265330
+    )
     assert not STRIPE.verifies(headers={"stripe-signature": f"t=1999999999,{good}"})
 
 
 # Verdicts
-
-ARRIVED = datetime.fromtimestamp(1614265330, UTC)
 
 
 def judge(vector: Vector, *, late: float = 0, headers: Any = None, **app: Any) -> str:
@@ -452,7 +459,7 @@ def test_a_bad_signature_is_not_called_stale() -> None:
 
 
 def test_a_signed_time_that_cannot_be_read_is_stale() -> None:
-    timeless = replace(STRIPE.source, signed_at=lambda headers: None)
+    timeless = STRIPE.source._replace(signed_at=lambda delivery: None)
 
     assert judge(STRIPE, source=timeless, max_age=300) == "stale"
     assert judge(STRIPE, source=timeless) == "verified"

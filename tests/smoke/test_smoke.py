@@ -733,7 +733,7 @@ class Racing(Keys):
 
 def kept(request: Request) -> Answer:
     key = f"_rejected/{sha256(request.body).hexdigest()}"
-    return said(400, {"reason": responses.NOT_JSON, "kept": key})
+    return said(400, {"reason": responses.NOT_JSON.reason, "kept": key})
 
 
 def taken(keys: Keys, versions: int = 1, reject: Callable[[Request], Answer] = kept) -> Seen:

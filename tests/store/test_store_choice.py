@@ -124,7 +124,7 @@ def test_a_sender_hears_503_while_the_client_is_wrong(aws):
 def test_an_unknown_client_is_an_error(aws):
     aws(ARCHIVE_CLIENT="Boto3")
 
-    with pytest.raises(SettingError, match="auto, obstore or boto3"):
+    with pytest.raises(SettingError, match="auto, boto3, folder or obstore"):
         _open()
 
 

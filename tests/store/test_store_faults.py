@@ -36,7 +36,7 @@ from support.project import CREDENTIALS, post
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import from_environment
 from chalicelib.store import PUT_TIMEOUT, NotStored
-from chalicelib.store.retry import (
+from chalicelib.store._retry import (
     ATTEMPT_TIMEOUT,
     RETRY_DELAY,
     STORED,
@@ -44,7 +44,7 @@ from chalicelib.store.retry import (
     put_with_retries,
     retryable,
 )
-from chalicelib.store.s3_obstore import ObstoreStore, _judge
+from chalicelib.store.obstore import ObstoreStore, _judge
 
 SLACK = 15  # seconds a busy machine may add; the servers that stall do so for longer
 BODY = b'[{"email": "ada@example.com", "event": "delivered"}]'

@@ -7,9 +7,10 @@ A request becomes a proxy event, whose null, base64 and multi-value parts are as
 what the function returns becomes an answer, or the 502 of a malformed one.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 
-Unlike AWS: any Accept gets the answer's bytes, and so does none; a signature is asked for and not
-checked; nothing is throttled or ended after 29 seconds. The status for an event that is too large
-for Lambda is a guess.
+An answer in base64 is decoded for a sender that has an Accept header, and passed on as it stands to
+one that has none. Unlike AWS: any Accept will do; a signature is asked for and not checked; nothing
+is throttled or ended after 29 seconds. The status for an event that is too large for Lambda is a
+guess.
 """
 
 import base64
@@ -87,14 +88,14 @@ class Front(ThreadingHTTPServer):
             return 415, {}, b'{"message":"Unsupported Media Type"}'
         principal = self.principal if authorization == "AWS_IAM" else None
         event = proxy_event(request, route, body, variables=self.variables(), principal=principal)
-        return self._run(event)
+        return self._run(event, accepts="Accept" in request.headers)
 
-    def _run(self, event: Json) -> Answer:
+    def _run(self, event: Json, *, accepts: bool) -> Answer:
         event["requestContext"] |= {"stage": self.stage, "path": f"/{self.stage}{event['path']}"}
         if len(json.dumps(event)) > LARGEST_EVENT:
             return BAD_GATEWAY
         try:
-            return answered(json.loads(json.dumps(self.invoke(event))))
+            return answered(json.loads(json.dumps(self.invoke(event))), accepts=accepts)
         except Exception:  # the function's error, or one of the form of its answer
             return BAD_GATEWAY
 
@@ -162,10 +163,11 @@ def last(values: Mapping[str, list[str]]) -> dict[str, str] | None:
     return {name: several[-1] for name, several in values.items()} or None
 
 
-def answered(result: Any) -> Answer:
+def answered(result: Any, *, accepts: bool = True) -> Answer:
     """The answer that a function's result stands for. Raises for one that is malformed."""
     body = "" if result.get("body") is None else result["body"]
-    raw = base64.b64decode(body, validate=True) if result.get("isBase64Encoded") else body.encode()
+    is_base64 = accepts and result.get("isBase64Encoded")
+    raw = base64.b64decode(body, validate=True) if is_base64 else body.encode()
     headers = {name: [value] for name, value in (result.get("headers") or {}).items()}
     return int(result["statusCode"]), headers | (result.get("multiValueHeaders") or {}), raw
 

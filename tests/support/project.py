@@ -2,7 +2,7 @@
 
 import json
 import urllib.request
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def post(body: bytes, context: Any = None, **query: str) -> tuple[int, dict[str,
         "isBase64Encoded": True,
     }
     answer = app(event, context)
-    return answer["statusCode"], answer["headers"], json.loads(b64decode(answer["body"]))
+    return answer["statusCode"], answer["headers"], json.loads(answer["body"])
 
 
 def aws_environ(endpoint: str) -> dict[str, str]:

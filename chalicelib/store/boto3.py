@@ -17,8 +17,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import PUT_TIMEOUT, Listed, NotFound, NotStored, Unreadable, check_prefix
-from chalicelib.store.retry import (
+from chalicelib.store import (
+    PUT_TIMEOUT,
+    Listed,
+    NotFound,
+    NotStored,
+    StoreModule,
+    Unreadable,
+    check_prefix,
+)
+from chalicelib.store._retry import (
     ATTEMPT_TIMEOUT,
     CONNECT_TIMEOUT,
     STORED,
@@ -48,18 +56,18 @@ class Boto3Store:
         """See Store.get."""
         try:
             with _reading():
-                found = self._reader.get_object(Key=key, **self._where)
-                with found["Body"] as stream:
+                response = self._reader.get_object(Key=key, **self._bucket_arguments)
+                with response["Body"] as stream:
                     body = stream.read()
         except self._reader.exceptions.NoSuchKey:
             raise NotFound(key) from None
-        return ArchiveObject(key, body, found.get("ContentType", ""), found["Metadata"])
+        return ArchiveObject(key, body, response.get("ContentType", ""), response["Metadata"])
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """See Store.list."""
         check_prefix(prefix)
         pages = self._reader.get_paginator("list_objects_v2").paginate(
-            Prefix=prefix, StartAfter=after, **self._where
+            Prefix=prefix, StartAfter=after, **self._bucket_arguments
         )
         with _reading():
             for page in pages:
@@ -74,7 +82,7 @@ class Boto3Store:
         ended: list[Attempt] = []
         thread = Thread(target=lambda: ended.append(self._put(obj)), daemon=True)
         thread.start()
-        thread.join(CONNECT_TIMEOUT + ATTEMPT_TIMEOUT)
+        thread.join(ATTEMPT_TIMEOUT)
         return ended[0] if ended else retryable("timeout")
 
     def _put(self, obj: ArchiveObject) -> Attempt:
@@ -86,7 +94,7 @@ class Boto3Store:
                 Metadata=obj.metadata,
                 IfNoneMatch="*",
                 ChecksumAlgorithm="SHA256",
-                **self._where,
+                **self._bucket_arguments,
             )
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -97,7 +105,7 @@ class Boto3Store:
         return STORED
 
     @property
-    def _where(self) -> dict[str, str]:
+    def _bucket_arguments(self) -> dict[str, str]:
         owner = self._settings.bucket_owner
         return {"Bucket": self._bucket} | ({"ExpectedBucketOwner": owner} if owner else {})
 
@@ -135,3 +143,6 @@ def _reading() -> Iterator[None]:
         raise Unreadable(code) from None
     except BotoCoreError as error:
         raise Unreadable(type(error).__name__) from None
+
+
+STORE = StoreModule(open=Boto3Store)

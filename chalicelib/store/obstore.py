@@ -15,8 +15,16 @@ from obstore.store import S3Store
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import PUT_TIMEOUT, Listed, NotFound, NotStored, Unreadable, check_prefix
-from chalicelib.store.retry import (
+from chalicelib.store import (
+    PUT_TIMEOUT,
+    Listed,
+    NotFound,
+    NotStored,
+    StoreModule,
+    Unreadable,
+    check_prefix,
+)
+from chalicelib.store._retry import (
     ATTEMPT_TIMEOUT,
     CONNECT_TIMEOUT,
     STORED,
@@ -62,7 +70,7 @@ class ObstoreStore:
         if self._settings.bucket_owner:
             # obstore signs default headers of a put and a get but not of a listing, and S3 may
             # refuse unsigned x-amz- headers. https://github.com/apache/arrow-rs-object-store/issues/484
-            from chalicelib.store.s3_boto3 import Boto3Store
+            from chalicelib.store.boto3 import Boto3Store
 
             yield from Boto3Store(self._settings, self._bucket).list(prefix, after=after)
             return
@@ -143,11 +151,28 @@ def _judge(error: BaseException) -> Attempt:
     text = str(error)
     if not isinstance(error, Exception) or "redirect without LOCATION" in text:
         return permanent(type(error).__name__)  # a panic, or a 3xx: the next would be the same
-    found = _STATUS.search(text)
-    if found is None:
+    status = _STATUS.search(text)
+    if status is None:
         kind = re.search(r"kind: (Timeout|Connect)\b", text)
         return retryable(kind[1].lower() if kind else type(error).__name__)
-    attempt = from_status(int(found[1]), found[2] or "")
-    if attempt.stored and not isinstance(error, AlreadyExistsError):
+    attempt = from_status(int(status[1]), status[2] or "")
+    if attempt is STORED and not isinstance(error, AlreadyExistsError):
         return retryable("412 without a taken key")
     return attempt
+
+
+def _ignored(settings: Settings, bucket: str) -> str:
+    aws = dict(settings.aws)
+    region = aws.get("AWS_REGION") or aws.get("AWS_DEFAULT_REGION") or ""
+    asked = {
+        "a profile": "AWS_PROFILE" in aws or "AWS_DEFAULT_PROFILE" in aws,
+        "AWS_USE_FIPS_ENDPOINT": aws.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": aws.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
+        "AWS_CA_BUNDLE": "AWS_CA_BUNDLE" in aws,
+        "an access point": bucket.startswith("arn:"),
+        "the China partition": region.startswith("cn-"),
+    }
+    return next((what for what, is_asked in asked.items() if is_asked), "")
+
+
+STORE = StoreModule(open=ObstoreStore, ignores=_ignored)
