@@ -7,7 +7,7 @@ from hashlib import sha256
 from chalicelib.bodies import CONTENT_TYPES, extension_of, is_json
 from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.keys import DeliveryKey, RejectedKey
-from chalicelib.metadata import describe
+from chalicelib.metadata import describe, encode
 from chalicelib.sources import Source
 from chalicelib.types import Verdict
 
@@ -48,8 +48,8 @@ def to_rejected(
     """
     digest = sha256(delivery.body).hexdigest()
     names = (name for name in source.signature_headers if name in delivery.headers)
-    signed = "".join(f"{name}:{delivery.headers[name]}\n" for name in names)
-    signature_hash = sha256(signed.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    signed = "".join(f"{name}:{encode(delivery.headers[name])}\n" for name in names)
+    signature_hash = sha256(signed.encode()).hexdigest()[:12]
     day = delivery.arrived.date()
     return ArchiveObject(
         key=str(RejectedKey(prefix, delivery.app, day, digest, signature_hash)),

@@ -82,7 +82,8 @@ def test_a_refused_delivery_becomes_this_object():
     obj = to_rejected(delivery(b"{", ""), GENERIC, prefix="in/", reason=REASON)
 
     digest = "021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96"
-    assert obj.key == f"in/_rejected/shop/dt=2026-11-20/{digest}.bin"
+    assert str(parse_key(obj.key)) == obj.key
+    assert obj.key.startswith(f"in/_rejected/shop/dt=2026-11-20/{digest}-")
     assert obj.content_type == "application/octet-stream"
     assert obj.metadata["reason"] == REASON
 
@@ -139,3 +140,40 @@ def test_the_headers_of_its_source_are_kept_beside_a_delivery():
 def delivery(body, content_type="application/json", *, headers=None, arrived=ARRIVED):
     headers = {"content-type": content_type} if headers is None else headers
     return Delivery("shop", headers, body, arrived, "request-1")
+
+
+def test_a_forged_copy_takes_no_genuine_one_s_place_whichever_comes_first():
+    github = source_named("github")
+    forged, genuine = (
+        to_rejected(delivery(b"{}", headers={"x-hub-signature-256": text}), github, reason=REASON)
+        for text in ("sha256=00", "sha256=ff")
+    )
+
+    assert parse_key(forged.key).sha256 == parse_key(genuine.key).sha256
+    assert forged.key != genuine.key
+    assert genuine.metadata["h-x-hub-signature-256"] == "sha256=ff"
+
+
+def test_a_request_that_is_repeated_is_one_object_whatever_else_it_says():
+    github = source_named("github")
+    first, again = (
+        to_rejected(
+            delivery(b"{}", headers={"x-hub-signature-256": "sha256=00", "user-agent": name}),
+            github,
+            reason=REASON,
+        )
+        for name in ("GitHub-Hookshot/1", "GitHub-Hookshot/2")
+    )
+
+    assert first.key == again.key
+
+
+def test_headers_cannot_be_moved_into_one_another_to_make_the_same_key():
+    slack = source_named("slack")
+    parts = ("x-slack-signature", "x-slack-request-timestamp")
+    one = to_rejected(
+        delivery(b"{}", headers=dict(zip(parts, ("a", "b"), strict=True))), slack, reason="x"
+    )
+    other = to_rejected(delivery(b"{}", headers={parts[0]: f"a\n{parts[1]}:b"}), slack, reason="x")
+
+    assert one.key != other.key

@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
+from http.client import HTTPConnection
 from pathlib import Path
 
 import boto3
 import pytest
+from support.api_gateway import Front
 from support.project import CREDENTIALS, TOKEN
 from support.ways import Got, Sent, Servers, Way, by_event, event, invoke
 
 from app import app
+from chalicelib.keys import parse_key
 
 pytest_plugins = ["support.ways"]
 
@@ -530,7 +533,8 @@ def test_a_body_that_claims_to_be_json_and_is_not_is_400_and_kept(send, kept, fr
     day = key.split("/")[2]
     assert got.status == 400
     assert got.json == fail("Body is not valid JSON", kept=key)
-    assert key == f"_rejected/{fresh}/{day}/{sha256(body).hexdigest()}.bin"
+    assert key.startswith(f"_rejected/{fresh}/{day}/{sha256(body).hexdigest()}-")
+    assert str(parse_key(key)) == key
     assert day.startswith("dt=")
     assert kept(f"events/{key}") == body
 
@@ -733,6 +737,62 @@ def test_whatever_a_sender_accepts_its_delivery_is_stored(send, name, accept):
 
     assert got.status == 200
     assert got.json["result"] == "success"
+
+
+ACCEPTS = [None, "", "*/*", "application/json", "text/html", "image/png", "application/json, */*"]
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_a_response_leaves_as_text_whatever_is_accepted(ask, accept):
+    """Base64 reaches a sender as it stands where API Gateway does not like its Accept."""
+    headers = JSON if accept is None else {**JSON, "Accept": accept}
+    for row in ({}, {"token": "wrong"}, {"body": b"{"}, {"method": "PUT"}, HANDSHAKE):
+        sent = ask(**{"headers": headers, **row})
+        response = app(event(sent), None)
+
+        assert response["isBase64Encoded"] is False
+        assert isinstance(response["body"], str)
+        assert response["body"].startswith(("{", HANDSHAKE["hub.challenge"]))
+
+
+HANDSHAKE = {
+    "method": "GET",
+    "app": "meta",
+    "hub.mode": "subscribe",
+    "hub.challenge": "1158201444",
+}
+OF_CHALICE = {
+    "a path it does not know": {"resourcePath": "/elsewhere"},
+    "a method it does not know": {"httpMethod": "TRACE"},
+}
+
+
+@pytest.mark.parametrize("changes", OF_CHALICE.values(), ids=OF_CHALICE)
+@pytest.mark.parametrize("accept", ["", "image/png"])
+def test_what_chalice_itself_says_leaves_as_text_too(ask, changes, accept):
+    asked = event(ask(headers={**JSON, "Accept": accept}))
+    asked["requestContext"] |= changes
+    response = app(asked, None)
+
+    assert response["statusCode"] in (403, 404, 405)
+    assert response["isBase64Encoded"] is False
+    assert json.loads(response["body"])
+
+
+def test_a_sender_without_accept_hears_json_through_api_gateway(ask, archive, monkeypatch):
+    monkeypatch.setenv("ARCHIVE_FOLDER", str(archive))
+    monkeypatch.setenv("ARCHIVE_BUCKETS", "events")
+    with Front(lambda asked: app(asked, None), lambda: {"validToken": TOKEN}) as front:
+        host, _, stage = front.url.removeprefix("http://").partition("/")
+        connection = HTTPConnection(host, timeout=60)
+        connection.putrequest("POST", f"/{stage}/input?token={TOKEN}&app=shop")
+        connection.putheader("Content-Length", "2")
+        connection.endheaders(b"{}")
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+        connection.close()
+
+    assert (answer.status, said["result"]) == (200, "success")
 
 
 @pytest.mark.parametrize("variables", [None, {}])

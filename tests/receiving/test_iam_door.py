@@ -738,6 +738,23 @@ def test_other_methods_are_405(archive: Path, method: str) -> None:
     assert stored(archive) == []
 
 
+SUBSCRIPTION = {"hub.mode": "subscribe", "hub.challenge": "1158201444"}
+
+
+@pytest.mark.parametrize(
+    ("principals", "status"), [([USER], 200), ([SESSION], 403), ([], 403), (None, 403)]
+)
+def test_a_handshake_too_is_for_those_that_the_app_names(
+    archive: Path, tmp_path: Path, principals: list[str] | None, status: int
+) -> None:
+    apps = {} if principals is None else {"meta": {"principals": principals}}
+    (tmp_path / "apps.json").write_text(json.dumps(apps))
+    answer = app(signed_event(identity(USER), b"", "GET", app="meta", **SUBSCRIPTION), None)
+
+    assert answer["statusCode"] == status
+    assert (SUBSCRIPTION["hub.challenge"] in answer["body"]) == (status == 200)
+
+
 def test_a_broken_apps_file_is_503(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APPS_FILE", "/nowhere/apps.json")
     status, answer = invoke(signed_event(identity(USER)))

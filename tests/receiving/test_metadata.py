@@ -165,6 +165,23 @@ def test_signatures_are_kept_before_anything_else():
     assert omitted(metadata) == {"x-event-id", "user-agent"}
 
 
+def test_a_signature_is_the_last_that_is_left_out():
+    """Everything else that could go has gone before, the id of the request too."""
+    others = {name: "o" * 20 for name in SIGNING.keep if name != "x-signature"}
+    facts = described({}, keep=())
+    del facts["request-id"]
+    facts["omitted"] = ",".join([*others, "request-id"])
+    room = MAX_METADATA - size(facts) - len("h-x-signature")
+    fits = described(others | {"x-signature": "s" * room})
+    does_not = described(others | {"x-signature": "s" * (room + 1)})
+
+    assert headers_of(fits) == {"x-signature": "s" * room}
+    assert size(fits) == MAX_METADATA
+    assert omitted(fits) == {*others, "request-id"}
+    assert headers_of(does_not) == others
+    assert omitted(does_not) == {"x-signature"}
+
+
 def test_ids_are_kept_before_the_rest():
     half = MAX_METADATA // 2
     metadata = described({"x-event": "e" * half, "x-event-id": "i" * half})

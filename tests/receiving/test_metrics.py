@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.project import post
 
+from app import app
 from chalicelib import metrics
 from chalicelib.direct import NotDelivered, deliver
 
@@ -47,11 +48,68 @@ def published(line: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
 
 @pytest.mark.usefixtures("counting")
 def test_a_stored_delivery_counts_for_its_app(capsys: pytest.CaptureFixture[str]) -> None:
-    post(b"{}")
+    post(b"{}", app="stripe")
     line = line_of(capsys)
 
-    assert published(line) == {"Responses": [{"Status": "200"}, {"App": "shop", "Status": "200"}]}
+    assert published(line) == {"Responses": [{"Status": "200"}, {"App": "stripe", "Status": "200"}]}
     assert line["status"] == 200
+
+
+@pytest.mark.usefixtures("counting")
+def test_made_up_apps_are_counted_together_as_each_name_is_billed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = []
+    for name in ("made-up-1", "made-up-2"):
+        post(b"{}", app=name)
+        lines.append(line_of(capsys))
+
+    assert [line["app"] for line in lines] == ["made-up-1", "made-up-2"]
+    assert [published(line) for line in lines] == [
+        {"Responses": [{"Status": "200"}, {"App": metrics.OTHER, "Status": "200"}]}
+    ] * 2
+
+
+def label(app: str, environ: dict[str, str], variables: dict[str, str] | None = None) -> object:
+    fields = metrics.metric_fields(
+        ON | environ, NOW, status=200, app=app, stage_variables=variables
+    )
+    return fields["App"]
+
+
+def test_an_app_counts_by_its_name_where_the_operator_or_we_have_named_it(tmp_path: Path) -> None:
+    apps_file = {"APPS_FILE": str(tmp_path / "apps.json")}
+    (tmp_path / "apps.json").write_text('{"listed": {}}')
+
+    assert label("listed", apps_file) == "listed"
+    assert label("unlisted", apps_file) == "other"
+    assert label("stripe", {}) == "stripe"
+    assert label("direct", {"DIRECT_APP": "direct"}) == "direct"
+    assert label("with-own", {}, {"validToken_with__own": "x"}) == "with-own"
+    assert label("with-own", {}, {"validToken": "x"}) == "other"
+
+
+def test_where_the_apps_file_cannot_be_read_no_name_is_known_from_it(tmp_path: Path) -> None:
+    assert label("shop", {"APPS_FILE": str(tmp_path / "missing.json")}) == "other"
+
+
+@pytest.mark.usefixtures("counting")
+def test_an_app_that_may_not_be_written_to_is_counted_without_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    event = {
+        "requestContext": {
+            "httpMethod": "POST",
+            "resourcePath": "/iam/input",
+            "identity": {"userArn": "arn:aws:iam::123456789012:user/nobody"},
+        },
+        "headers": {},
+        "multiValueQueryStringParameters": {"app": ["stripe"]},
+        "body": "{}",
+    }
+
+    assert app(event, None)["statusCode"] == 403
+    assert published(line_of(capsys)) == {"Responses": [{"Status": "403"}]}
 
 
 @pytest.mark.usefixtures("counting")
@@ -83,7 +141,7 @@ def test_an_invoke_counts_like_a_post(
     with pytest.raises(NotDelivered):
         deliver({"app": "orders", "nonsense": 1}, None, environ=environ, arrived=NOW)
 
-    assert stored["Responses"] == [{"Status": "200"}, {"App": "orders", "Status": "200"}]
+    assert stored["Responses"] == [{"Status": "200"}, {"App": "other", "Status": "200"}]
     assert published(line_of(capsys)) == {"Responses": [{"Status": "500"}]}
 
 

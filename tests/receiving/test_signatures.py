@@ -24,6 +24,7 @@ from support.project import PROJECT
 from chalicelib.apps import App
 from chalicelib.delivery import Delivery
 from chalicelib.signatures import (
+    MAX_SIGNATURES,
     ed25519_public_key,
     from_base64,
     from_hex,
@@ -333,6 +334,63 @@ def test_every_secret_is_compared_with_every_signature() -> None:
     assert comparisons(lambda: is_hmac_sha256([b"s1", b"s2"], b"message", signatures)) == 6
 
 
+def test_a_body_is_hashed_once_for_each_secret_however_many_signatures_it_has() -> None:
+    signatures = [b"x" * 32] * (MAX_SIGNATURES - 1) + [hmac_sha256(b"s2", b"message")]
+
+    assert is_hmac_sha256([b"s1", b"s2"], b"message", signatures)
+    assert hashes(lambda: is_hmac_sha256([b"s1", b"s2"], b"message", signatures)) == 2
+
+
+def many(vector: Vector, count: int) -> dict[str, str]:
+    """The vector's headers with its good signature so many times."""
+    [name] = [name for name in vector.headers if name.endswith("signature")]
+    good = vector.headers[name]
+    if vector is STRIPE:
+        time, _, signature = good.partition(",")
+        return {name: ",".join([time, *[signature] * count])}
+    return {name: " ".join([good] * count)}
+
+
+MANY = {"stripe": STRIPE, "standard": STANDARD}
+
+
+@pytest.mark.parametrize("vector", MANY.values(), ids=MANY)
+def test_more_than_32_signatures_are_bad_and_none_is_looked_at(vector: Vector) -> None:
+    most, too_many = (many(vector, count) for count in (MAX_SIGNATURES, MAX_SIGNATURES + 1))
+
+    assert MAX_SIGNATURES == 32
+    assert vector.verifies(headers=most)
+    assert not vector.verifies(headers=too_many)
+    assert hashes(lambda: vector.verifies(headers=too_many)) == 0
+
+
+def test_more_than_32_ed25519_signatures_are_bad_too() -> None:
+    private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    good = private.sign(b"message")
+
+    assert is_ed25519([private.public_key()], b"message", [good] * MAX_SIGNATURES)
+    assert not is_ed25519([private.public_key()], b"message", [good] * (MAX_SIGNATURES + 1))
+
+
+def test_signatures_of_two_kinds_are_counted_together() -> None:
+    [good] = [text for name, text in STANDARD.headers.items() if name.endswith("signature")]
+    both = " ".join([good] * 20 + ["v1a,AAAA"] * 13)
+
+    assert not STANDARD.verifies(headers={"webhook-signature": both})
+
+
+def hashes(call: Callable[[], object]) -> int:
+    """How often the HMAC of a whole message is computed."""
+    seen = []
+
+    def profile(frame: Any, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is hmac_sha256.__code__:
+            seen.append(frame)
+
+    profiled(call, profile)
+    return len(seen)
+
+
 def comparisons(call: Callable[[], object]) -> int:
     """How often `hmac.compare_digest` is called."""
     seen = []
@@ -341,13 +399,18 @@ def comparisons(call: Callable[[], object]) -> int:
         if event == "c_call" and argument is hmac.compare_digest:
             seen.append(argument)
 
+    profiled(call, profile)
+    return len(seen)
+
+
+def profiled(call: Callable[[], object], profile: Callable[[Any, str, object], None]) -> None:
+
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
         call()
     finally:
         sys.setprofile(before)
-    return len(seen)
 
 
 # Several signatures, two algorithms and two sets of names in the headers
@@ -514,6 +577,17 @@ def test_the_decoders_are_strict() -> None:
 
 
 # Reading keys and secrets
+
+
+def test_a_whsec_may_leave_its_padding_out_as_in_the_reference_library() -> None:
+    padded, bare = "whsec_c2VjcmV0cw==", "whsec_c2VjcmV0cw"
+    read = source_named("standard").secret
+    assert read
+
+    assert read(bare) == read(padded) == b"secrets"
+    assert read("whsec_c2VjcmV0") == b"secret"
+    with pytest.raises(ValueError, match="not base64"):
+        read("whsec_c2VjcmV0c")  # no base64 has a letter alone
 
 
 def pem(key: Any) -> str:
