@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support.project import CREDENTIALS, PROJECT, TOKEN
 
 from app import app
-from chalicelib import apps, models
+from chalicelib import apps, models, responses
 from chalicelib.delivery import Delivery
 from chalicelib.settings import SettingError
 from chalicelib.sources import source_named, source_names
@@ -330,7 +330,7 @@ def test_a_mistake_in_one_app_is_503_for_that_app_and_a_log_line_without_the_val
 
     assert status == 503
     assert setting == f"APPS_FILE shop.{field}"
-    assert answer["reason"] == "Setting APPS_FILE is missing or wrong"
+    assert answer["reason"] == responses.wrong_setting("APPS_FILE").reason
     assert CANARY not in line + json.dumps(answer)
     assert [deliver("post", "right")[0], deliver("other")[0]] == [200, 200]
 

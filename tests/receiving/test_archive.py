@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib import responses
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, is_json
 from chalicelib.delivery import Delivery
@@ -17,7 +18,7 @@ from chalicelib.sources import Source, source_named
 GENERIC = source_named("generic")
 SIGNING = Source(name="signing", signature_headers=("x-signature",))
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
-REASON = "Body is not valid JSON"
+REASON = responses.NOT_JSON.reason
 
 bodies = st.binary() | st.sampled_from(
     [

@@ -16,6 +16,7 @@ from support.project import CREDENTIALS, TOKEN
 from support.ways import Got, Sent, Servers, Way, by_event, event, invoke
 
 from app import app
+from chalicelib import responses
 from chalicelib.keys import parse_key
 
 pytest_plugins = ["support.ways"]
@@ -52,7 +53,8 @@ VARIABLES = {
 JSON = {"Content-Type": "application/json"}
 TEXT = {"Content-Type": "text/plain"}
 OCTETS = {"Content-Type": "application/octet-stream"}
-LIMIT = 4_194_304
+LIMIT = responses.MAX_BODY
+RETRY_AFTER = str(responses.RETRY_AFTER)
 
 _numbers = itertools.count()
 
@@ -115,9 +117,9 @@ def fail(reason: str, **more: str) -> dict[str, str]:
     return {"result": "fail", "reason": reason, **more}
 
 
-WRONG_TOKEN = fail("Invalid token provided")
-NO_TOKEN = fail("No token is configured for this stage")
-NO_BUCKET = fail("Bucket not allowed")
+WRONG_TOKEN = fail(responses.INVALID_TOKEN.reason)
+NO_TOKEN = fail(responses.NO_TOKEN.reason)
+NO_BUCKET = fail(responses.BUCKET_NOT_ALLOWED.reason)
 
 
 # --- stored
@@ -344,7 +346,7 @@ def test_without_the_token_every_answer_is_the_same_to_the_byte(send, delivery):
     got = send(**delivery)
 
     assert got.status == 403
-    assert got.raw == b'{"result":"fail","reason":"Invalid token provided"}'
+    assert got.raw == b'{"result":"fail","reason":responses.INVALID_TOKEN.reason}'
 
 
 def test_nothing_is_kept_without_the_token(send, objects, fresh):
@@ -429,7 +431,11 @@ def test_a_stage_can_know_tokens_by_their_hashes_alone(send):
 def test_an_app_whose_own_variable_is_unusable_is_closed_alone(send, app, token):
     got = send(app=app, token=token)
 
-    assert (got.status, got.json, got.headers["retry-after"]) == (503, NO_TOKEN, "30")
+    assert (got.status, got.json, got.headers["retry-after"]) == (
+        503,
+        NO_TOKEN,
+        str(responses.RETRY_AFTER),
+    )
     assert send(app="shop").status == 200
 
 
@@ -446,7 +452,11 @@ def test_a_stage_without_a_usable_token_is_closed_to_everyone(send, variables):
     for token in (TOKEN, "wrong", "", None, "sha256:", "None", "{}", ["", ""]):
         got = send(variables=variables, token=token)
 
-        assert (got.status, got.json, got.headers["retry-after"]) == (503, NO_TOKEN, "30")
+        assert (got.status, got.json, got.headers["retry-after"]) == (
+            503,
+            NO_TOKEN,
+            str(responses.RETRY_AFTER),
+        )
 
 
 # --- parameters
@@ -532,7 +542,7 @@ def test_a_body_that_claims_to_be_json_and_is_not_is_400_and_kept(send, kept, fr
     key = got.json["kept"]
     day = key.split("/")[2]
     assert got.status == 400
-    assert got.json == fail("Body is not valid JSON", kept=key)
+    assert got.json == fail(responses.NOT_JSON.reason, kept=key)
     assert key.startswith(f"_rejected/{fresh}/{day}/{sha256(body).hexdigest()}-")
     assert str(parse_key(key)) == key
     assert day.startswith("dt=")
@@ -556,7 +566,7 @@ def test_json_is_claimed_by_many_names_and_by_saying_nothing(send, content_type)
     got = send(b"{", headers=headers)
 
     assert got.status == 400
-    assert got.json["reason"] == "Body is not valid JSON"
+    assert got.json["reason"] == responses.NOT_JSON.reason
 
 
 def test_a_rejected_body_lies_below_the_path_that_was_asked_for(send, kept):
@@ -601,7 +611,7 @@ def test_one_byte_more_is_413(send, objects, fresh, headers):
     got = send(b'"' + b"x" * (LIMIT - 1) + b'"', headers=headers, app=fresh)
 
     assert got.status == 413
-    assert got.json == fail("Body is larger than 4194304 bytes")
+    assert got.json == fail(responses.TOO_LARGE.reason)
     assert not objects(fresh)
     assert not objects(f"_rejected/{fresh}")
 
@@ -626,8 +636,8 @@ def test_where_s3_is_gone_the_sender_is_asked_to_come_again(send, broken, body):
     got = send(body, **broken)
 
     assert got.status == 503
-    assert got.headers["retry-after"] == "30"
-    assert got.json == fail("Unable to upload file to S3")
+    assert got.headers["retry-after"] == RETRY_AFTER
+    assert got.json == fail(responses.NOT_STORED.reason)
 
 
 def test_what_can_be_refused_without_s3_is_refused_where_s3_is_gone(send, broken):
@@ -658,7 +668,7 @@ def test_a_wrong_setting_is_503_for_everyone_and_named(send, environ, variable):
         got = send(environ=environ, token=token)
 
         assert got.status == 503
-        assert got.headers["retry-after"] == "30"
+        assert got.headers["retry-after"] == RETRY_AFTER
         assert got.json["result"] == "fail"
         assert variable in got.json["reason"]
 
@@ -668,7 +678,7 @@ def test_a_fault_nobody_thought_of_is_503(ask):
     got = invoke(event(sent), sent, context=object())  # no Lambda context has no clock
 
     assert got.status == 503
-    assert got.headers["retry-after"] == "30"
+    assert got.headers["retry-after"] == RETRY_AFTER
     assert got.json["result"] == "fail"
 
 
@@ -682,7 +692,7 @@ def test_other_methods_are_405_in_json(send, method, token):
 
     assert got.status == 405
     assert got.headers["allow"] == "POST"
-    assert got.json == fail("Method not allowed: send POST")
+    assert got.json == fail(responses.METHOD_NOT_ALLOWED.reason)
 
 
 @pytest.mark.parametrize("token", [TOKEN, "wrong", None])

@@ -22,6 +22,7 @@ from support.lambda_runtime import Function, needs_linux, running
 from support.project import PROJECT, SAMPLES
 
 from app import deliver
+from chalicelib import responses
 from chalicelib.delivery import Delivery
 from chalicelib.direct import NotDelivered
 from chalicelib.events import Event
@@ -29,7 +30,7 @@ from chalicelib.sources import source_named
 
 CANARY = "canary-7c1b"
 EVERY_BYTE = bytes(range(256))
-LIMIT = 4_194_304
+LIMIT = responses.MAX_BODY
 ORDER: dict[str, Any] = json.loads((SAMPLES / "ours-privacy" / "order" / "body.json").read_bytes())
 
 Deliver = Callable[..., dict[str, str]]
@@ -325,9 +326,9 @@ def raised(event: object) -> str:
         ({"event": {}, "visitor": 1}, "The invoke event has a wrong visitor"),
         ({"body_base64": "?"}, "body_base64 is not base64"),
         ({"body_base64": None}, "The invoke event has a wrong body_base64"),
-        ({"app": "", "body": 1}, "Invalid app: use ASCII letters and digits"),
-        ({"bucket": "other", "body": 1}, "Bucket not allowed"),
-        ({"body": "x" * LIMIT}, "Body is larger than 4194304 bytes"),
+        ({"app": "", "body": 1}, responses.INVALID_APP.reason),
+        ({"bucket": "other", "body": 1}, responses.BUCKET_NOT_ALLOWED.reason),
+        ({"body": "x" * LIMIT}, responses.TOO_LARGE.reason),
     ],
 )
 def test_the_exception_says_what_to_mend(archive: Path, event: object, reason: str) -> None:
@@ -362,7 +363,7 @@ def test_a_setting_that_is_missing_or_wrong_raises_its_name(
         monkeypatch.setenv(variable, value)
     shown = raised(ORDER)
 
-    assert f"NotDelivered: Setting {variable} is missing or wrong" in shown
+    assert f"NotDelivered: {responses.wrong_setting(variable).reason}" in shown
     assert f'"setting": "{variable}"' in capfd.readouterr().err
     assert stored(archive) == {}
 
@@ -373,7 +374,7 @@ def test_a_store_that_fails_raises(
     archive.write_bytes(b"a file where a folder should be")
     shown = raised({"body": CANARY})
 
-    assert "Unable to upload file to S3" in shown
+    assert responses.NOT_STORED.reason in shown
     assert CANARY not in shown + "".join(capfd.readouterr())
 
 
@@ -387,7 +388,7 @@ def test_a_bucket_that_is_gone_raises(
         monkeypatch.setenv(name, value)
     shown = raised({"event": {"event": CANARY}})
 
-    assert "Unable to upload file to S3" in shown
+    assert responses.NOT_STORED.reason in shown
     assert CANARY not in shown + "".join(capfd.readouterr())
 
 
@@ -501,7 +502,7 @@ def test_to_lambda_a_store_that_fails_is_an_error(function: Function, tmp_path: 
     (tmp_path / "archive").write_bytes(b"a file where a folder should be")
     kind, error = function.invoke(ORDER)
 
-    assert (kind, error["errorMessage"]) == ("error", "Unable to upload file to S3")
+    assert (kind, error["errorMessage"]) == ("error", responses.NOT_STORED.reason)
     assert "v-20413" not in json.dumps(error) + function.output.read_text()
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.project import TOKEN
 
 import app
+from chalicelib import responses
 from chalicelib.keys import RejectedKey, is_app, parse_key
 from chalicelib.metadata import headers_of
 from chalicelib.settings import BucketPath, from_environment
@@ -227,7 +228,7 @@ def test_a_bucket_that_is_not_allowed_is_neither_written_nor_repeated_nor_logged
     answer = house.post(bucket=bucket)
 
     assert answer.status == 403
-    assert answer["reason"] == "Bucket not allowed"
+    assert answer["reason"] == responses.BUCKET_NOT_ALLOWED.reason
     assert BAIT not in answer.text + answer.log
     assert house.files() == []
 
@@ -246,7 +247,7 @@ def test_a_hostile_token_is_refused_like_any_wrong_one(house, token):
     answer = house.post(token=token)
 
     assert answer.status == 403
-    assert json.loads(answer.text) == {"result": "fail", "reason": "Invalid token provided"}
+    assert json.loads(answer.text) == {"result": "fail", "reason": responses.INVALID_TOKEN.reason}
     assert BAIT not in answer.log
     assert house.files() == []
 
@@ -256,7 +257,7 @@ def test_a_hostile_bearer_is_refused_like_any_wrong_one(house, token):
     answer = house.post(token=None, headers={"Authorization": f"Bearer {token}"})
 
     assert answer.status == 403
-    assert json.loads(answer.text) == {"result": "fail", "reason": "Invalid token provided"}
+    assert json.loads(answer.text) == {"result": "fail", "reason": responses.INVALID_TOKEN.reason}
     assert BAIT not in answer.log
     assert house.files() == []
 
@@ -468,7 +469,7 @@ def test_an_event_of_nothing_but_a_path_and_a_method_gets_an_answer(house):
     answer = house.receive({"requestContext": {"resourcePath": "/input", "httpMethod": "POST"}})
 
     assert answer.status == 503
-    assert answer["reason"] == "No token is configured for this stage"
+    assert answer["reason"] == responses.NO_TOKEN.reason
 
 
 @pytest.mark.parametrize("header", ["accept", "Accept", "content-type", "user-agent", "x"])

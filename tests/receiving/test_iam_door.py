@@ -29,6 +29,7 @@ from support.project import PROJECT, TOKEN
 from support.ways import start
 
 from app import app
+from chalicelib import responses
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event
 from chalicelib.guards import is_principal
@@ -38,7 +39,7 @@ EVERY_BYTE = bytes(range(256))
 USER = "arn:aws:iam::123456789012:user/sumo"
 ROLE = "arn:aws:iam::123456789012:role/alerts"
 SESSION = "arn:aws:sts::123456789012:assumed-role/alerts/i-0abc"
-NOT_ALLOWED = {"result": "fail", "reason": "App not allowed"}
+NOT_ALLOWED = {"result": "fail", "reason": responses.APP_NOT_ALLOWED.reason}
 SECONDS = 60  # for a server to start, on a machine busy with other tests
 
 STAGE = json.loads((PROJECT / ".chalice" / "config.json").read_text())["stages"]["local"]
@@ -301,7 +302,7 @@ def test_input_stays_closed_to_a_signed_caller_without_a_token(
     before = server.objects()
     answer = signed(path="/input").send()
 
-    assert answer == (403, {"result": "fail", "reason": "Invalid token provided"})
+    assert answer == (403, {"result": "fail", "reason": responses.INVALID_TOKEN.reason})
     assert server.objects() == before
 
 
@@ -329,7 +330,7 @@ def test_malformed_local_credentials_are_named_but_not_shown(
         status, answer = signed(to=broken).send()
 
     assert status == 503
-    assert answer["reason"] == "Setting LOCAL_IAM_CREDENTIALS is missing or wrong"
+    assert answer["reason"] == responses.wrong_setting("LOCAL_IAM_CREDENTIALS").reason
     assert "canary" not in (tmp_path / "log").read_text()
     assert broken.objects() == {}
 
@@ -668,7 +669,7 @@ def test_a_template_that_renders_no_json_is_stored_where_the_app_takes_any_body(
 def test_elsewhere_it_is_refused_and_kept(archive: Path) -> None:
     status, answer = invoke(signed_event(identity(USER), NOT_JSON, app="strict"))
 
-    assert (status, answer["reason"]) == (400, "Body is not valid JSON")
+    assert (status, answer["reason"]) == (400, responses.NOT_JSON.reason)
     assert (archive / answer["kept"]).read_bytes() == NOT_JSON
 
 
@@ -689,9 +690,9 @@ def test_results_that_are_json_in_a_string_are_kept_as_they_came(archive: Path) 
         ({"app": ""}, 400, "Invalid app"),
         ({"app": "a/b"}, 400, "Invalid app"),
         ({"app": "_rejected"}, 400, "Invalid app"),
-        ({"bucket": "another"}, 403, "Bucket not allowed"),
-        ({"bucket": ""}, 403, "Bucket not allowed"),
-        ({"bucket": "events/../x"}, 403, "Bucket not allowed"),
+        ({"bucket": "another"}, 403, responses.BUCKET_NOT_ALLOWED.reason),
+        ({"bucket": ""}, 403, responses.BUCKET_NOT_ALLOWED.reason),
+        ({"bucket": "events/../x"}, 403, responses.BUCKET_NOT_ALLOWED.reason),
     ],
 )
 def test_parameters_are_checked(
@@ -710,12 +711,12 @@ def test_a_missing_or_repeated_app_is_told_so(archive: Path) -> None:
     repeated = invoke(event | {"multiValueQueryStringParameters": {"app": ["sumo", "sumo"]}})
 
     assert (missing[0], repeated[0]) == (400, 400)
-    assert missing[1]["reason"].startswith("Invalid app: missing")
+    assert missing[1]["reason"] == responses.MISSING_APP.reason
     assert stored(archive) == []
 
 
 def test_four_mebibytes_are_stored_and_a_byte_more_is_not(archive: Path) -> None:
-    body = b"x" * 4_194_304
+    body = b"x" * responses.MAX_BODY
     taken, _ = invoke(signed_event(identity(USER), body))
     refused, _ = invoke(signed_event(identity(USER), body + b"x"))
 
@@ -759,7 +760,7 @@ def test_a_broken_apps_file_is_503(archive: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("APPS_FILE", "/nowhere/apps.json")
     status, answer = invoke(signed_event(identity(USER)))
 
-    assert (status, answer["reason"]) == (503, "Setting APPS_FILE is missing or wrong")
+    assert (status, answer["reason"]) == (503, responses.wrong_setting("APPS_FILE").reason)
     assert stored(archive) == []
 
 

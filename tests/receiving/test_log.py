@@ -16,6 +16,7 @@ import pytest
 from support.project import CREDENTIALS, PROJECT, TOKEN
 from support.ways import Sent, Server, Servers, Way, by_event, event, invoke
 
+from chalicelib import responses
 from chalicelib.log import JsonLines
 
 pytest_plugins = ["support.ways"]
@@ -123,19 +124,19 @@ def test_a_rejected_delivery_is_one_line_that_says_why_and_where_it_is_kept(line
         8,
         1,
     )
-    assert said["reason"] == "Body is not valid JSON"
+    assert said["reason"] == responses.NOT_JSON.reason
 
 
 @pytest.mark.parametrize(
     ("change", "status", "reason"),
     [
-        ({"token": "wrong"}, 403, "Invalid token provided"),
-        ({"token": None}, 403, "Invalid token provided"),
-        ({"more": [("bucket", "other")]}, 403, "Bucket not allowed"),
+        ({"token": "wrong"}, 403, responses.INVALID_TOKEN.reason),
+        ({"token": None}, 403, responses.INVALID_TOKEN.reason),
+        ({"more": [("bucket", "other")]}, 403, responses.BUCKET_NOT_ALLOWED.reason),
         ({"more": [("x", "1"), ("x", "2")]}, 400, "Invalid query: a parameter is given more"),
         ({"app": "a b"}, 400, "Invalid app: "),
-        ({"body": b"1" * 4_194_305}, 413, "Body is larger than 4194304 bytes"),
-        ({"method": "PUT"}, 405, "Method not allowed: send POST"),
+        ({"body": b"1" * (responses.MAX_BODY + 1)}, 413, responses.TOO_LARGE.reason),
+        ({"method": "PUT"}, 405, responses.METHOD_NOT_ALLOWED.reason),
     ],
 )
 def test_a_refused_request_is_one_line_that_says_why(line, ask, change, status, reason):
@@ -152,7 +153,7 @@ def test_a_fault_of_ours_is_an_error(line, ask):
     said = line(ask(app="shut"))
 
     assert (said["level"], said["status"]) == ("ERROR", 503)
-    assert said["reason"] == "No token is configured for this stage"
+    assert said["reason"] == responses.NO_TOKEN.reason
 
 
 def test_a_wrong_setting_is_an_error_that_names_it(line, ask):

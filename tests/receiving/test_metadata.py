@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib import responses
 from chalicelib.delivery import Delivery
 from chalicelib.metadata import MAX_METADATA, decode, describe, encode, headers_of
 from chalicelib.sources import Source, source_named, source_names
@@ -17,7 +18,7 @@ SIGNING = Source(
     id_headers=("x-event-id",),
     other_headers=("x-event", "x-extra"),
 )
-REASON = "Body is not valid JSON"
+REASON = responses.NOT_JSON.reason
 
 texts = st.text(st.characters())  # lone surrogates and control characters too
 # What the encoding is about, next to each other more often than chance would have it.

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from support.project import PROJECT, TOKEN
 
 from app import app
+from chalicelib import responses
 from chalicelib.metadata import headers_of
 from chalicelib.sources import source_named
 from hookshelf.__main__ import main
@@ -255,12 +256,12 @@ def test_one_changed_byte_is_refused_and_kept_and_judged_the_same_later(
     status, answer = stage.send(sent)
     [obj] = stage.stored()
 
-    assert (status, answer["reason"]) == (403, "Invalid signature")
+    assert (status, answer["reason"]) == (403, responses.INVALID_SIGNATURE.reason)
     assert obj.key == answer["kept"]
     assert obj.key.startswith(f"_rejected/{vector.source}/")
     assert obj.body == sent.body
     assert obj.meta["verdict"] == "bad"
-    assert obj.meta["reason"] == "Invalid signature"
+    assert obj.meta["reason"] == responses.INVALID_SIGNATURE.reason
     assert headers_of(obj.meta).items() >= sent.headers.items()
     assert stage.verify() == (0, [])
     assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "bad"}])
@@ -292,7 +293,7 @@ def test_an_unsigned_delivery_is_refused_where_a_signature_is_required(
     status, answer = stage.send(replace(vector, headers={}))
     [obj] = stage.stored()
 
-    assert (status, answer["reason"]) == (403, "Invalid signature")
+    assert (status, answer["reason"]) == (403, responses.INVALID_SIGNATURE.reason)
     assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "unsigned")
     assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "unsigned"}])
 
@@ -383,7 +384,7 @@ def test_a_delivery_older_or_newer_than_max_age_is_stale(
     status, answer = stage.send(vector)
     [obj] = stage.stored()
 
-    assert (status, answer["reason"]) == (403, "Invalid signature")
+    assert (status, answer["reason"]) == (403, responses.INVALID_SIGNATURE.reason)
     assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "stale")
     assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "stale"}])
 
@@ -469,7 +470,7 @@ def test_a_good_signature_does_not_make_a_body_json(stage: Stage) -> None:
     status, answer = stage.send(replace(GITHUB, other_headers={}))
     [obj] = stage.stored()
 
-    assert (status, answer["reason"]) == (400, "Body is not valid JSON")
+    assert (status, answer["reason"]) == (400, responses.NOT_JSON.reason)
     assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "verified")
 
 
@@ -531,7 +532,7 @@ def test_an_unsigned_url_verification_is_refused_where_signatures_are_required(
     stage.configure(slack={"signature": "require", "secrets": [SECRET]})
     status, answer = stage.send(Vector("slack", hello(CHALLENGE), {}, {}, {}))
 
-    assert (status, answer["reason"]) == (403, "Invalid signature")
+    assert (status, answer["reason"]) == (403, responses.INVALID_SIGNATURE.reason)
     assert CHALLENGE not in json.dumps(answer)
 
 
@@ -575,14 +576,14 @@ def test_metas_subscription_needs_the_token(stage: Stage, token: str) -> None:
     answer = invoke("GET", subscription(token=token))
 
     assert answer["statusCode"] == 403
-    assert json.loads(answer["body"])["reason"] == "Invalid token provided"
+    assert json.loads(answer["body"])["reason"] == responses.INVALID_TOKEN.reason
 
 
 def test_metas_subscription_is_503_where_no_token_is_configured(stage: Stage) -> None:
     answer = invoke("GET", subscription(), variables=None)
 
     assert answer["statusCode"] == 503
-    assert answer["headers"]["Retry-After"] == "30"
+    assert answer["headers"]["Retry-After"] == str(responses.RETRY_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -616,7 +617,7 @@ def test_a_hostile_challenge_in_a_query_is_not_echoed(stage: Stage, challenge: s
     said = answer["body"].encode()
 
     assert answer["statusCode"] == 405
-    assert json.loads(said) == {"result": "fail", "reason": "Method not allowed: send POST"}
+    assert json.loads(said) == {"result": "fail", "reason": responses.METHOD_NOT_ALLOWED.reason}
 
 
 def test_the_log_does_not_say_that_a_subscription_was_stored(

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from support.project import CREDENTIALS, PROJECT, post
 
-from chalicelib import log
+from chalicelib import log, responses
 from chalicelib.settings import SettingError, from_environment
 from chalicelib.store import open_store
 
@@ -98,7 +98,7 @@ def test_half_of_the_credentials_store_nothing(missing, aws, monkeypatch):
 
     status, _, said = post(b"{}")
 
-    assert (status, said["reason"]) == (503, "Unable to upload file to S3")
+    assert (status, said["reason"]) == (503, responses.NOT_STORED.reason)
 
 
 @pytest.mark.parametrize("why", BEYOND_OBSTORE)
@@ -117,8 +117,8 @@ def test_a_sender_hears_503_while_the_client_is_wrong(aws):
 
     status, headers, said = post(b"{}")
 
-    assert (status, headers["Retry-After"]) == (503, "30")
-    assert said["reason"] == "Setting ARCHIVE_CLIENT is missing or wrong"
+    assert (status, headers["Retry-After"]) == (503, str(responses.RETRY_AFTER))
+    assert said["reason"] == responses.wrong_setting("ARCHIVE_CLIENT").reason
 
 
 def test_an_unknown_client_is_an_error(aws):
@@ -150,7 +150,7 @@ def test_a_profile_that_does_not_exist_stores_nothing(aws):
 
     status, _, said = post(b"{}")
 
-    assert (status, said["reason"]) == (503, "Unable to upload file to S3")
+    assert (status, said["reason"]) == (503, responses.NOT_STORED.reason)
 
 
 # What is imported on the way to S3, in a process of its own.

@@ -33,6 +33,7 @@ from support.faulty_s3 import (
 )
 from support.project import CREDENTIALS, post
 
+from chalicelib import responses
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import from_environment
 from chalicelib.store import PUT_TIMEOUT, NotStored
@@ -137,8 +138,8 @@ class Outcome:
     def is_refused(self) -> bool:
         """503, come again; and nothing was written."""
         return (
-            (self.status, self.headers["Retry-After"]) == (503, "30")
-            and self.said == {"result": "fail", "reason": "Unable to upload file to S3"}
+            (self.status, self.headers["Retry-After"]) == (503, str(responses.RETRY_AFTER))
+            and self.said == {"result": "fail", "reason": responses.NOT_STORED.reason}
             and self.writes == []
         )
 
