@@ -11,7 +11,7 @@ from chalicelib import responses
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, is_json
 from chalicelib.delivery import Delivery
-from chalicelib.keys import parse_key
+from chalicelib.keys import DeliveryKey, RejectedKey, parse_key
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, source_named
 
@@ -67,7 +67,7 @@ def test_a_delivery_becomes_this_object():
     obj = to_object(delivery(b"{}", "text/plain"), GENERIC, prefix="in/", verdict="verified")
 
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    assert obj.key == f"in/shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-{digest}.json"
+    assert obj.key == str(DeliveryKey("in/", "shop", ARRIVED, digest, "json"))
     assert obj.content_type == "application/json"
     assert obj.metadata == {
         "layout": "1",
@@ -83,8 +83,8 @@ def test_a_refused_delivery_becomes_this_object():
     obj = to_rejected(delivery(b"{", ""), GENERIC, prefix="in/", reason=REASON)
 
     digest = "021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96"
-    assert str(parse_key(obj.key)) == obj.key
-    assert obj.key.startswith(f"in/_rejected/shop/dt=2026-11-20/{digest}-")
+    nothing_signed = sha256(b"").hexdigest()[:12]
+    assert obj.key == str(RejectedKey("in/", "shop", ARRIVED.date(), digest, nothing_signed))
     assert obj.content_type == "application/octet-stream"
     assert obj.metadata["reason"] == REASON
 

@@ -17,7 +17,7 @@ from support.ways import Got, Sent, Servers, Way, by_event, event, invoke
 
 from app import app
 from chalicelib import responses
-from chalicelib.keys import parse_key
+from chalicelib.keys import DeliveryKey, RejectedKey, parse_key
 
 pytest_plugins = ["support.ways"]
 
@@ -132,14 +132,10 @@ def test_a_delivery_is_stored_before_its_sender_hears_200(send, kept, fresh):
     after = datetime.now(UTC)
 
     key = got.json["key"]
-    name = key.rsplit("/", 1)[1]
-    arrived = datetime.strptime(name.split("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    arrived = parse_key(key).arrived
     assert got.status == 200
     assert got.json == {"result": "success", "bucket": "events", "key": key}
-    assert key == (
-        f"{fresh}/dt={arrived:%Y-%m-%d}/hh={arrived:%H}/"
-        f"{arrived:%Y%m%dT%H%M%S.%fZ}-{sha256(body).hexdigest()}.json"
-    )
+    assert parse_key(key) == DeliveryKey("", fresh, arrived, sha256(body).hexdigest(), "json")
     assert before <= arrived <= after
     assert kept(f"events/{key}") == body
 
@@ -241,7 +237,7 @@ def test_an_app_s_name_is_letters_and_digits_with_single_dashes_between(send, ap
     got = send(app=app)
 
     assert got.status == 200
-    assert got.json["key"].startswith(f"{app}/dt=")
+    assert got.json["key"].startswith(f"{app}/")
 
 
 def test_a_parameter_nobody_knows_is_no_trouble(send):
@@ -272,7 +268,7 @@ def test_a_listed_bucket_allows_itself_and_every_path_below(send, kept, bucket, 
     name = bucket.partition("/")[0]
     assert got.status == 200
     assert got.json["bucket"] == name
-    assert got.json["key"].startswith(f"{path}shop/dt=")
+    assert got.json["key"].startswith(f"{path}shop/")
     assert kept(f"{name}/{got.json['key']}") == b"{}"
 
 
@@ -540,12 +536,11 @@ def test_a_body_that_claims_to_be_json_and_is_not_is_400_and_kept(send, kept, fr
     got = send(body, app=fresh)
 
     key = got.json["kept"]
-    day = key.split("/")[2]
     assert got.status == 400
     assert got.json == fail(responses.NOT_JSON.reason, kept=key)
-    assert key.startswith(f"_rejected/{fresh}/{day}/{sha256(body).hexdigest()}-")
-    assert str(parse_key(key)) == key
-    assert day.startswith("dt=")
+    assert isinstance(parse_key(key), RejectedKey)
+    assert parse_key(key).app == fresh
+    assert parse_key(key).sha256 == sha256(body).hexdigest()
     assert kept(f"events/{key}") == body
 
 
@@ -572,7 +567,7 @@ def test_json_is_claimed_by_many_names_and_by_saying_nothing(send, content_type)
 def test_a_rejected_body_lies_below_the_path_that_was_asked_for(send, kept):
     got = send(b"{", bucket="shared/public")
 
-    assert got.json["kept"].startswith("public/_rejected/shop/dt=")
+    assert got.json["kept"].startswith("public/_rejected/shop/")
     assert kept(f"shared/{got.json['kept']}") == b"{"
 
 

@@ -77,7 +77,7 @@ def test_the_documented_shape_is_one_delivery_of_direct_app(archive: Path) -> No
 
     assert set(result) == {"result", "bucket", "key"}
     assert (result["result"], result["bucket"]) == ("success", "events")
-    assert result["key"].startswith("orders/dt=")
+    assert result["key"].startswith("orders/")
     assert result["key"].endswith(".json")
     [(name, body)] = stored(archive).items()
     assert name == f"events/{result['key']}"
@@ -211,10 +211,10 @@ def test_body_base64_is_kept_byte_for_byte(archive: Path, body: bytes, extension
 @pytest.mark.parametrize(
     ("bucket", "found"),
     [
-        ("events", "events/shop/dt="),
-        ("events/team/a", "events/team/a/shop/dt="),
-        ("shared/public", "shared/public/shop/dt="),
-        (None, "events/shop/dt="),
+        ("events", "events/shop/"),
+        ("events/team/a", "events/team/a/shop/"),
+        ("shared/public", "shared/public/shop/"),
+        (None, "events/shop/"),
     ],
 )
 def test_an_envelope_names_its_bucket(archive: Path, bucket: str | None, found: str) -> None:
@@ -520,7 +520,7 @@ def test_the_command_in_the_manual_works(tmp_path: Path) -> None:
     )
 
     [name] = stored(tmp_path / "archive")
-    assert name.startswith("events/ours-privacy/dt=")
+    assert name.startswith("events/ours-privacy/")
     assert name.removeprefix("events/") in done.stdout
 
 

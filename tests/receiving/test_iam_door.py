@@ -479,7 +479,7 @@ def test_a_principal_writes_to_an_app_that_names_it(archive: Path, arn: str, nam
     status, answer = invoke(signed_event(identity(arn), b"[1]", app=name))
 
     assert (status, answer["result"]) == (200, "success")
-    assert answer["key"].startswith(f"{name}/dt=")
+    assert answer["key"].startswith(f"{name}/")
     assert stored(archive) == [b"[1]"]
 
 

@@ -51,7 +51,7 @@ def test_what_is_accepted_is_put_and_answered_by_its_key() -> None:
     decision = ingest.decide(delivery(), GENERIC, EVENTS)
 
     assert decision.obj
-    assert decision.obj.key.startswith("in/shop/dt=")
+    assert decision.obj.key.startswith("in/shop/")
     assert decision.response == responses.stored("events", decision.obj.key)
     assert decision.verdict == "unchecked"
 

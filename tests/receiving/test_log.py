@@ -99,7 +99,7 @@ def test_a_stored_delivery_is_one_line_that_says_where_and_how_fast(line, ask):
     assert re.fullmatch(r"[0-9a-f-]{36}", said.pop("request_id"))
     assert said.pop("milliseconds") >= 0
     key = said.pop("key")
-    assert key.startswith("shop/dt=")
+    assert key.startswith("shop/")
     assert key.endswith(f"-{sha256(body).hexdigest()}.json")
     assert said == {
         "level": "INFO",
@@ -116,7 +116,7 @@ def test_a_stored_delivery_is_one_line_that_says_where_and_how_fast(line, ask):
 def test_a_rejected_delivery_is_one_line_that_says_why_and_where_it_is_kept(line, ask):
     said = line(ask(b"not JSON"))
 
-    assert said["key"].startswith("_rejected/shop/dt=")
+    assert said["key"].startswith("_rejected/shop/")
     assert (said["level"], said["status"], said["app"], said["bytes"], said["attempts"]) == (
         "INFO",
         400,
@@ -394,7 +394,7 @@ def test_where_lambda_writes_json_the_fields_go_in_as_extra(in_lambda):
     assert record["reason"] == "stored"
     assert record["bytes"] == 3
     assert record["attempts"] == 1
-    assert record["key"].startswith("shop/dt=")
+    assert record["key"].startswith("shop/")
     assert record["milliseconds"] >= 0
     assert record["request_id"] == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
     assert TOKEN not in run.stdout
