@@ -10,7 +10,7 @@ from chalicelib.gateway import Gateway, to_chalice
 
 app = Gateway(app_name="hookshelf")
 
-# Every method has a route, so that those we refuse are told so, and API Gateway's "Missing
+# Every method has a route, so that those we refuse hear so, and API Gateway's "Missing
 # Authentication Token" is not all they hear.
 METHODS = ["POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
 

@@ -72,8 +72,8 @@ class Gateway(Chalice):
 
 def _texts(headers: Any) -> dict[str, str]:
     """The headers that are text, as API Gateway's all are; Chalice can take no other."""
-    found = headers.items() if isinstance(headers, Mapping) else ()
-    return {name: value for name, value in found if isinstance(value, str)}
+    pairs = headers.items() if isinstance(headers, Mapping) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}
 
 
 def to_chalice(response: Response) -> ChaliceResponse:

@@ -68,8 +68,8 @@ def decode(value: str) -> str:
     return unquote_to_bytes(value).decode("utf-8", "surrogatepass")
 
 
-def _percent(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass"))
+def _percent(unsafe: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in unsafe[0].encode("utf-8", "surrogatepass"))
 
 
 def _fitting(wanted: Mapping[str, str], room: int) -> dict[str, str]:

@@ -62,6 +62,6 @@ def _shaped(name: str, entry: object) -> AppModel:
 
 
 def _field(where: tuple[int | str, ...]) -> str:
-    """pydantic's ("secrets", 0) as `secrets[0]`, which is what the door says."""
+    """pydantic's ("secrets", 0) as `secrets[0]`, as receiving has it."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
     return "".join(parts).removeprefix(".") or "entry"

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, checked at your desk, where no API Gateway does it.
+"""AWS Signature Version 4, checked on your machine, where no API Gateway does it.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 Never part of a deployed stage: there API Gateway has checked before our code runs.
@@ -70,7 +70,7 @@ def signer_arn(
 
 def credentials(value: str) -> dict[str, tuple[str, str]]:
     """Secret and ARN by access key, from `key:secret:arn[,…]`. Raises SettingError."""
-    found = {}
+    known = {}
     for entry in filter(None, (part.strip() for part in value.split(","))):
         key, _, rest = entry.partition(":")
         secret, _, arn = rest.partition(":")
@@ -78,31 +78,35 @@ def credentials(value: str) -> dict[str, tuple[str, str]]:
             raise SettingError(
                 "LOCAL_IAM_CREDENTIALS", "is not key:secret:arn, with commas between"
             )
-        found[key] = (secret, arn)
-    return found
+        known[key] = (secret, arn)
+    return known
 
 
 def verified_arn(
     request: Signed, known: Mapping[str, tuple[str, str]], *, now: datetime, service: str = SERVICE
 ) -> str | None:
     """The ARN that signed `request`, if its signature is good at `now`; None otherwise."""
-    found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
-    if not found or found["key"] not in known or found["service"] != service:
+    authorization = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
+    if (
+        not authorization
+        or authorization["key"] not in known
+        or authorization["service"] != service
+    ):
         return None
-    names = found["headers"].split(";")
+    names = authorization["headers"].split(";")
     at = request.headers.get("x-amz-date", "")
-    if not {"host", "x-amz-date"} <= set(names) or not _is_recent(at, found["day"], now):
+    if not {"host", "x-amz-date"} <= set(names) or not _is_recent(at, authorization["day"], now):
         return None
     claimed = request.headers.get("x-amz-content-sha256", "")
     if claimed and claimed != sha256(request.body).hexdigest():
         return None
-    secret, arn = known[found["key"]]
-    computed = _signature(request, names, Credentials(found["key"], secret), found)
-    return arn if hmac.compare_digest(computed, found["signature"]) else None
+    secret, arn = known[authorization["key"]]
+    computed = _signature(request, names, Credentials(authorization["key"], secret), authorization)
+    return arn if hmac.compare_digest(computed, authorization["signature"]) else None
 
 
 def _signature(
-    request: Signed, names: Sequence[str], who: Credentials, found: re.Match[str]
+    request: Signed, names: Sequence[str], who: Credentials, authorization: re.Match[str]
 ) -> str:
     aws = AWSRequest(
         method=request.method,
@@ -111,7 +115,7 @@ def _signature(
         data=request.body,
     )
     aws.context["timestamp"] = request.headers["x-amz-date"]
-    auth = _Recomputed(who, found["service"], found["region"])
+    auth = _Recomputed(who, authorization["service"], authorization["region"])
     canonical: str = auth.canonical_request(aws)
     signature: str = auth.signature(auth.string_to_sign(aws, canonical), aws)
     return signature

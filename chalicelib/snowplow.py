@@ -32,7 +32,7 @@ from chalicelib.settings import SettingError, parse_bucket_path
 SCHEMA = "iglu:com.amazon.aws.lambda/s3_notification_event/jsonschema/1-0-0"
 PAYLOAD = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
 PATH = "/com.snowplowanalytics.snowplow/tp2"
-TIMEOUT = (2.0, 5.0)  # seconds to connect, and for the collector to answer
+TIMEOUT = (2.0, 5.0)  # seconds to connect, and for the collector to respond
 
 _IDS = UUID("0c3f5f0e-6f3f-5c8e-9d0a-5b1f6f0d7a11")  # names our event ids; never to change
 
@@ -134,10 +134,10 @@ def collector(context: Any, environ: Mapping[str, str]) -> tuple[str, str]:
         described = _description(context)
         url = described.get("collector_url", "").strip()
         app_id = app_id or described.get("app_id", "").strip()
-    found = _URL.fullmatch(url)
-    if not found:
+    match = _URL.fullmatch(url)
+    if not match:
         raise SettingError("SNOWPLOW_COLLECTOR", "is not set, or no URL. Write https://<host>")
-    if found[1].lower() == "http":
+    if match[1].lower() == "http":
         log.line(logging.WARNING, "SNOWPLOW_COLLECTOR is not https: events travel in clear")
     return url.rstrip("/"), app_id or "hookshelf"
 
@@ -147,15 +147,15 @@ def outputs(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
     Raises SettingError for an entry that could never match, as it would guard against nothing.
     """
-    found = []
+    outputs = []
     for entry in filter(None, map(str.strip, environ.get("SNOWPLOW_OUTPUT", "").split(","))):
         bucket, _, prefix = entry.partition("/")
         if parse_bucket_path(bucket) is None:
             raise SettingError(
                 "SNOWPLOW_OUTPUT", f"has the entry {entry!r}. Write each as bucket or bucket/prefix"
             )
-        found.append((bucket, prefix))
-    return found
+        outputs.append((bucket, prefix))
+    return outputs
 
 
 class _Notification(SelfDescribing):
@@ -193,13 +193,13 @@ def _post(url: str, payloads: list[dict[str, str]]) -> None:
             timeout=TIMEOUT,
             allow_redirects=False,
             stream=True,  # the status is all we want, and a body could trickle for ever
-        ) as answer:
-            status = answer.status_code
+        ) as response:
+            status = response.status_code
     except (requests.RequestException, ValueError) as error:
         # The type alone: the text quotes the URL.
-        raise NotTracked(f"The collector did not answer: {type(error).__name__}") from None
+        raise NotTracked(f"The collector did not respond: {type(error).__name__}") from None
     if status != 200:
-        raise NotTracked(f"The collector answered {status}")
+        raise NotTracked(f"The collector responded {status}")
 
 
 def _unwrapped(record: Any) -> Iterator[dict[str, Any]]:
@@ -310,15 +310,15 @@ def _parsed(text: Any) -> Any:
 
 
 def _project(value: Mapping[str, Any], allowed: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    projected: dict[str, Any] = {}
     for name, kind in allowed.items():
         part = value.get(name)
         if isinstance(kind, dict):
             if isinstance(part, Mapping):
-                found[name] = _project(part, kind)
+                projected[name] = _project(part, kind)
         elif _is(kind, part):
-            found[name] = part
-    return found
+            projected[name] = part
+    return projected
 
 
 def _is(kind: str, value: Any) -> bool:
@@ -366,8 +366,8 @@ def _description(context: Any) -> dict[str, str]:
             f"The function's description cannot be read: {type(error).__name__}"
         ) from None
     try:
-        found = json.loads(text)
+        described = json.loads(text)
     except ValueError:  # a description for people
         return {}
-    texts = found.items() if isinstance(found, dict) else ()
+    texts = described.items() if isinstance(described, dict) else ()
     return {name: value for name, value in texts if isinstance(value, str)}

@@ -54,8 +54,8 @@ def variable_name(app: str | None) -> str:
 
 def usable_digest(member: str) -> bytes | None:
     """The SHA-256 of the one token that a member lets in; None where it lets in nobody."""
-    found = _member(member.strip())
-    return None if found == _OF_NOTHING else found
+    hashed = _member(member.strip())
+    return None if hashed == _OF_NOTHING else hashed
 
 
 def digest(token: str) -> bytes:
@@ -71,7 +71,7 @@ def _value(variables: Mapping[str, str], app: str | None) -> str:
 
 def _members(value: str) -> list[bytes]:
     """The digests of the usable members of a comma list."""
-    return [found for member in value.split(",") if (found := usable_digest(member))]
+    return [hashed for member in value.split(",") if (hashed := usable_digest(member))]
 
 
 def _member(member: str) -> bytes | None:

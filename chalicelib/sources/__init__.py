@@ -50,7 +50,7 @@ class HandshakeResponse(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A kind of sender. Whatever is not said is as it is for plain JSON without signatures.
+    """A kind of sender. Whatever is left out is as it is for plain JSON without signatures.
 
     The functions are pure: values in, values out. None of them raises on what a sender wrote; the
     two that read an operator's configuration raise ValueError.

@@ -32,11 +32,11 @@ def events(delivery: Delivery, paths: Mapping[str, str] | None = None) -> Iterat
     """
     text = json_text(delivery.body).strip(" \t\r\n")
     binary = _binary_mode(delivery.headers)
-    found = [] if binary else list(elements(text))
-    value = None if found else parse_json(text)
+    cut = [] if binary else list(elements(text))
+    value = None if cut else parse_json(text)
     if value is not None and (value != [] or binary):
-        found = [(text, value)]
-    for exact, value in found:
+        cut = [(text, value)]
+    for exact, value in cut:
         at = {name: _find(value, name, paths or {}) for name in USUAL}
         yield event(delivery, exact, **(at | binary))
 

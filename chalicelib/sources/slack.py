@@ -1,7 +1,7 @@
 """Slack: the Events API (JSON), and slash commands and interactions (forms), signed with HMAC.
 
 `X-Slack-Signature: v0=<hex>` over `v0:<timestamp>:<body>`. Before Slack sends events it posts a
-signed `url_verification`, whose challenge is to be answered within 3 seconds.
+signed `url_verification`, whose challenge is to be sent back within 3 seconds.
 https://docs.slack.dev/authentication/verifying-requests-from-slack
 https://docs.slack.dev/reference/events/url_verification
 """

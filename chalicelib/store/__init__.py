@@ -19,16 +19,16 @@ from chalicelib.errors import HookshelfError
 from chalicelib.modules import module_names
 from chalicelib.settings import SettingError, Settings
 
-PUT_TIMEOUT = 8.0  # seconds for one put with all its attempts; GitHub waits 10 for an answer
+PUT_TIMEOUT = 8.0  # seconds for one put with all its attempts; GitHub waits 10 for a response
 
 _log = logging.getLogger("hookshelf")
-_opening = threading.Lock()  # a boto3 session must not be made in two threads at once
+_opening = threading.Lock()  # two threads must not open a boto3 session at once
 
 
 class NotStored(HookshelfError):
-    """The bytes may or may not have landed; nobody was told that they did.
+    """The bytes may or may not have landed; nobody has heard that they did.
 
-    `why` is a short word for the log, never what the server said: that holds bucket and key names
+    `why` is a short word for the log, never the server's own words: they hold bucket and key names
     and whatever else it likes.
     """
 

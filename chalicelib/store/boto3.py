@@ -75,7 +75,7 @@ class Boto3Store:
                     yield Listed(entry["Key"], entry["Size"])
 
     def _attempt(self, obj: ArchiveObject) -> Attempt:
-        """One attempt, in a thread: botocore's timeouts are for each read, not for the answer.
+        """One attempt, in a thread: botocore's timeouts are for each read, not for the response.
 
         One that is given up may still land; the key is the same, so that does no harm.
         """
@@ -100,7 +100,7 @@ class Boto3Store:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = error.response.get("Error", {}).get("Code", "")
             return from_status(status, code if code.isalnum() else "")
-        except Exception as error:  # timeouts, connections, answers that are not HTTP
+        except Exception as error:  # timeouts, connections, responses that are not HTTP
             return retryable(type(error).__name__)
         return STORED
 

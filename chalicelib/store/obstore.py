@@ -54,11 +54,11 @@ class ObstoreStore:
         """See Store.get."""
         try:
             with _reading():
-                found = obstore.get(self._reader, key)
-                body = bytes(found.bytes())
+                result = obstore.get(self._reader, key)
+                body = bytes(result.bytes())
         except FileNotFoundError:
             raise NotFound(key) from None
-        attributes = dict(found.attributes)
+        attributes = dict(result.attributes)
         # object_store names HTTP's own attributes in title case, metadata as S3 does: lower.
         metadata = {name: value for name, value in attributes.items() if name == name.lower()}
         content_type = attributes.get("Content-Type", "")
@@ -135,7 +135,7 @@ class ObstoreStore:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Say what failed without the server's whole answer, which obstore's texts hold."""
+    """Say what failed without the server's whole response, which obstore's texts hold."""
     try:
         yield
     except BaseError as error:

@@ -678,7 +678,7 @@ def threads() -> set[threading.Thread]:
 def test_whatever_is_not_200_raises(collector: Collector, code: int) -> None:
     collector.answer = status(code)
 
-    with pytest.raises(NotTracked, match=f"The collector answered {code}"):
+    with pytest.raises(NotTracked, match=f"The collector responded {code}"):
         track(notification(PUT))
 
     assert len(collector.requests) == 1
@@ -713,7 +713,7 @@ def test_a_redirect_is_not_followed(collector: Collector, to: str) -> None:
 def test_garbage_raises(collector: Collector, answer: bytes) -> None:
     collector.answer = raw(answer) if answer else lambda handler: None
 
-    with pytest.raises(NotTracked, match="The collector did not answer"):
+    with pytest.raises(NotTracked, match="The collector did not respond"):
         track(notification(PUT))
 
     assert len(collector.requests) == 1
