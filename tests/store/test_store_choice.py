@@ -11,7 +11,7 @@ from support.project import CREDENTIALS, PROJECT, post
 
 from chalicelib import log, responses
 from chalicelib.settings import SettingError, from_environment
-from chalicelib.store import open_store
+from chalicelib.store import StoreModule, open_store, store_named, store_names
 
 ARN = "arn:aws:s3:us-east-1:123456789012:accesspoint/point-"
 BEYOND_OBSTORE = {
@@ -128,6 +128,20 @@ def test_an_unknown_client_is_an_error(aws):
         _open()
 
 
+def test_a_store_is_found_by_its_module_and_named_by_its_file():
+    assert store_names() == {"boto3", "folder", "obstore"}
+    assert {type(store_named(name)) for name in store_names()} == {StoreModule}
+    with pytest.raises(KeyError):
+        store_named("_retry")
+
+
+def test_a_folder_that_is_asked_for_needs_its_setting(aws):
+    aws(ARCHIVE_CLIENT="folder")
+
+    with pytest.raises(SettingError, match="ARCHIVE_FOLDER is not set"):
+        _open()
+
+
 def test_boto3_can_be_forced(aws, capsys):
     aws(ARCHIVE_CLIENT="boto3")
 
@@ -156,6 +170,7 @@ def test_a_profile_that_does_not_exist_stores_nothing(aws):
 # What is imported on the way to S3, in a process of its own.
 
 HEAVY = {"boto3", "botocore", "pydantic", "cryptography", "click", "hookshelf"}
+SLOW = {"dataclasses", "inspect", "pkgutil", "random"}  # each a good part of what Chalice costs
 LOADED = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 
 
@@ -178,7 +193,7 @@ def test_importing_the_app_needs_no_setting_and_loads_nothing_heavy():
     loaded = _loaded("import app", {})
 
     assert {"app", "chalice", "chalicelib"} <= loaded
-    assert loaded & (HEAVY | {"obstore"}) == set()
+    assert loaded & (HEAVY | SLOW | {"obstore"}) == set()
 
 
 DELIVER = """
@@ -201,6 +216,7 @@ def test_a_delivery_loads_the_one_client_it_needs(client, loads, s3_environ):
     assert loaded & {"obstore", "boto3"} == loads
     assert loaded & (HEAVY - {"boto3", "botocore"}) == set()
     assert ("botocore" in loaded) == (client == "boto3")
+    assert client == "boto3" or loaded & SLOW == set()
 
 
 def test_a_delivery_to_a_folder_loads_no_boto3(tmp_path):
