@@ -19,7 +19,7 @@ import click
 from chalicelib.events import parse_json
 from chalicelib.sources import Source, generic, source_named, source_names
 from hookshelf.local import tryout
-from hookshelf.settings import STAGE, stage_environment
+from hookshelf.settings import LOCAL_STAGE, stage_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _signing_key(source: Source, key: TextIO | None, secret: str | None, generat
 
 
 def _local_url(app: str, port: int) -> str:
-    token = stage_environment(STAGE)["STAGE_VAR_validToken"]
+    token = stage_environment(LOCAL_STAGE)["STAGE_VAR_validToken"]
     return f"http://127.0.0.1:{port}/input?{urlencode({'token': token, 'app': app})}"
 
 

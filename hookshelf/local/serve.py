@@ -15,7 +15,7 @@ import click
 
 from chalicelib.models import check_apps
 from chalicelib.settings import PROJECT_ROOT, SettingError, from_environment
-from hookshelf.settings import STAGE, environment
+from hookshelf.settings import LOCAL_STAGE, environment
 
 SAMPLE = PROJECT_ROOT / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
 _TOKEN = "STAGE_VAR_validToken"
@@ -33,7 +33,7 @@ def main() -> None:
     port = parser.parse_args().port
     try:
         _check_port(port)
-        environ = environment(STAGE)
+        environ = environment(LOCAL_STAGE)
         check_apps(environ)
         print(_welcome(environ, port), flush=True)
     except (SettingError, OSError, ValueError) as error:
