@@ -6,14 +6,16 @@ The door reads it cheaply, one app at a time; chalicelib/models.py holds the sam
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from sys import float_info
 from typing import Any, get_args
 
-from chalicelib import secrets
+from chalicelib import json_position, secrets
 from chalicelib.settings import PROJECT_ROOT, SettingError
 from chalicelib.sources import Keys, Source, source_named, source_names, source_of
 from chalicelib.types import SignatureMode
@@ -34,11 +36,20 @@ FIELDS = {
 
 
 class AppError(SettingError):
-    """One field of one app is wrong; `field` says which, and no text holds its value."""
+    """One field of one app is wrong; `field` says which, and no text holds its value.
+
+    The text names the file and the line once `path` is known.
+    """
 
     def __init__(self, app: str, field: str, problem: str) -> None:
         super().__init__("APPS_FILE", f"has a wrong {field} for app {app}: {problem}")
         self.field = f"{app}.{field}"
+        self.path: Path | None = None
+        self._names = (app, re.split(r"[.\[]", field)[0])
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} ({_position(self.path, self._names)})" if self.path else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +70,70 @@ def app_named(name: str, environ: Mapping[str, str]) -> App:
 
     Secrets are resolved here, once per container.
     """
-    found = entries(environ)
-    if name not in found:
+    configured = entries(environ)
+    if name not in configured:
         return App(source=source_of(name))
-    entry = found[name]
-    _check_shape(name, entry)
-    return _configured(name, json.dumps(entry), tuple(secrets.env_references(entry, environ)))
+    entry = configured[name]
+    with located(environ):
+        _check_shape(name, entry)
+        return _configured(name, json.dumps(entry), tuple(secrets.env_references(entry, environ)))
+
+
+def apps_file(environ: Mapping[str, str]) -> Path:
+    """Where the apps file is, or would be: without APPS_FILE it may be missing."""
+    return PROJECT_ROOT / (environ.get("APPS_FILE", "").strip() or DEFAULT_FILE)
 
 
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What is configured, by app: by APPS_FILE, and at stage `local` the keys for trying out.
+
+    Raises SettingError for a file that cannot be read, or is named and not there.
+    """
+    from_file = file_entries(environ)
+    if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
+        from chalicelib.tryout import APPS
+
+        return {**APPS, **from_file}
+    return from_file
+
+
+def file_entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
-    named = environ.get("APPS_FILE", "").strip()
-    path = PROJECT_ROOT / (named or DEFAULT_FILE)
+    path = apps_file(environ)
     try:
         stat = path.stat()
         return _load(path, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
-        if named:
-            raise SettingError("APPS_FILE", f"names {named!r}, which is not there") from None
+        if named := environ.get("APPS_FILE", "").strip():
+            raise SettingError(
+                "APPS_FILE", f"names {named!r}, which is not there ({path})"
+            ) from None
         return {}
     except OSError as error:
-        raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
+        raise SettingError("APPS_FILE", f"cannot be read ({path}): {error.strerror}") from None
+
+
+@contextmanager
+def located(environ: Mapping[str, str]) -> Iterator[None]:
+    """Within it an AppError says in which file and line the fault is."""
+    try:
+        yield
+    except AppError as error:
+        error.path = apps_file(environ)
+        raise
+
+
+def check_app(name: str, entry: Any) -> Source:
+    """The source of an app whose entry is right, as far as can be said without its secrets.
+
+    Raises AppError for the first field that is wrong.
+    """
+    _check_shape(name, entry)
+    source = _source(name, entry)
+    if entry.get("signature") not in (None, *SIGNATURE_MODES):
+        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE_MODES)}")
+    _max_age(name, entry, source)
+    return source
 
 
 def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
@@ -87,11 +141,8 @@ def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
 
     `resolve` turns what is written for a secret into the secret.
     """
-    _check_shape(name, entry)
-    source = _source(name, entry)
+    source = check_app(name, entry)
     signature = entry.get("signature")
-    if signature not in (None, *SIGNATURE_MODES):
-        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE_MODES)}")
     keys = _keys(name, entry, source, resolve) if signature != "ignore" else Keys()
     if signature == "require" and not keys:
         raise AppError(name, "signature", "is require, and there is nothing to check with")
@@ -127,11 +178,16 @@ def _check_kind(name: str, field: str, value: Any) -> None:
 def _load(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes(), object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        problem = str(error) if isinstance(error, _Repeated) else "is not JSON"
-        raise SettingError("APPS_FILE", problem) from None
+    except _Repeated as error:
+        raise SettingError("APPS_FILE", f"{error} ({path})") from None
+    except json.JSONDecodeError as error:
+        raise SettingError(
+            "APPS_FILE", f"is not JSON: {error.msg} ({path}, line {error.lineno})"
+        ) from None
+    except (ValueError, RecursionError):
+        raise SettingError("APPS_FILE", f"is not JSON ({path})") from None
     if not isinstance(found, dict):
-        raise SettingError("APPS_FILE", "is no JSON object of apps")
+        raise SettingError("APPS_FILE", f"is no JSON object of apps ({path})")
     return found
 
 
@@ -217,6 +273,14 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _Repeated(f"names {name!r} twice")
         found[name] = value
     return found
+
+
+def _position(path: Path, names: tuple[str, ...]) -> str:
+    """`<path>, line 12`, as far as the names lead in the file."""
+    try:
+        return f"{path}, line {json_position.line_of(path.read_text('utf-8'), names)}"
+    except (OSError, ValueError):
+        return str(path)
 
 
 _NUMBERS = ("max_age", "usual_gap")

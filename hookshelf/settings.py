@@ -55,3 +55,8 @@ def environment(stage: str | None = None) -> Mapping[str, str]:
     if stage is None and "ARCHIVE_BUCKETS" in os.environ:
         return os.environ
     return {**os.environ, **stage_environment(stage or LOCAL_STAGE)}
+
+
+def overridden(variables: Mapping[str, str]) -> list[str]:
+    """The names among `variables`, a stage's, to which the shell gives other values in vain."""
+    return [name for name, value in variables.items() if os.environ.get(name, value) != value]

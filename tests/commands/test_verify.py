@@ -687,8 +687,8 @@ def test_without_settings_it_looks_where_make_run_archives(tmp_path: Path) -> No
     (project / ".chalice").mkdir(parents=True)
     for name in ("chalicelib", "hookshelf"):
         copy_tree(PROJECT / name, project / name)
-    for name in ("config.json", "apps-local.json"):
-        (project / ".chalice" / name).write_bytes((PROJECT / ".chalice" / name).read_bytes())
+    config = Path(".chalice", "config.json")
+    (project / config).write_bytes((PROJECT / config).read_bytes())
     archive = Archive(
         {"ARCHIVE_FOLDER": str(project / "archive"), "ARCHIVE_BUCKETS": "events"}, tmp_path
     )

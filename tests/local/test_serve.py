@@ -124,16 +124,14 @@ def test_a_stage_without_a_token_is_not_served(project: Path) -> None:
 
 
 def test_a_mistake_in_the_apps_file_is_named_by_app_and_field(project: Path) -> None:
-    file = project / ".chalice" / "apps-local.json"
-    apps = json.loads(file.read_text()) | {
-        "shop": {"source": "sendgrid", "public_keys": ["canary"]}
-    }
-    file.write_text(json.dumps(apps))
+    file = project / "chalicelib" / "apps.json"
+    file.write_text('{\n"shop": {"source": "sendgrid",\n"public_keys": ["canary"]}}')
     done = run(project, "--port", str(free_port()))
 
     assert done.returncode == 1
     assert "shop" in done.stderr
     assert "public_keys[0]" in done.stderr
+    assert f"({file}, line 3)" in done.stderr
     assert "canary" not in done.stderr + done.stdout
 
 
