@@ -55,6 +55,8 @@ def _message(error: Exception) -> Exception:
     match error:
         case MisuseError():
             return click.UsageError(text)
+        case NotStored() | Unreadable() if "NoCredentialsError" in text:
+            return click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in")
         case NotStored() | Unreadable():
             return click.ClickException(f"The archive cannot be reached: {text}")
         case HookshelfError():

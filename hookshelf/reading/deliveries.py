@@ -118,9 +118,14 @@ def nothing_found(environ: Mapping[str, str], selection: Selection) -> NothingFo
     kind = "refused delivery" if selection.rejected else "delivery"
     apps = apps_there(environ, selection)
     if not apps:
-        places = bucket_paths(from_environment(environ), selection)
-        shown = ", ".join(f"{place.bucket}/{place.prefix}" for place in places)
-        return NothingFound(f"There is no {kind} in {shown}. Try another --bucket or --stage")
+        settings = from_environment(environ)
+        folder = f"{settings.folder}/" if settings.folder else ""
+        places = [
+            f"{folder}{place.bucket}/{place.prefix}" for place in bucket_paths(settings, selection)
+        ]
+        return NothingFound(
+            f"There is no {kind} in {', '.join(places)}. Try another --bucket or --stage"
+        )
     if selection.app and selection.app not in apps:
         return NothingFound(
             f"There is no {kind} of app {selection.app!r}. Apps there are: {', '.join(apps)}"

@@ -14,7 +14,8 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from support.project import PROJECT
+from support.project import PROJECT, aws_environ
+from support.rehearsal import ENVIRONMENT, deploy
 
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import ArchiveObject, Delivery
@@ -656,6 +657,15 @@ def test_a_bucket_that_is_not_there_is_a_clear_error(in_s3: Archive, client: str
     assert done.stderr.startswith("Error: The archive cannot be reached: ")
 
 
+def test_without_credentials_it_says_what_to_do(in_s3: Archive) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del in_s3.environ[name]
+    done = in_s3.verify()
+
+    assert done.exit_code == 2
+    assert "Error: No AWS credentials. Set AWS_PROFILE, or log in\n" in done.stderr
+
+
 def test_an_archive_folder_that_is_a_file_is_a_clear_error(in_folder: Archive) -> None:
     (in_folder.folder / "archive").write_text("a file")
     done = in_folder.verify()
@@ -675,11 +685,24 @@ def test_an_archive_folder_that_is_not_there_is_not_made(in_folder: Archive) -> 
 
 
 def test_the_settings_of_a_stage_beat_the_shells(in_folder: Archive) -> None:
-    """Stage `dev` is not configured yet, and says so."""
+    """Stage `dev` is not configured yet, and nobody is logged in to see whether it is deployed."""
     done = in_folder.verify("--stage", "dev")
 
     assert done.exit_code == 2
     assert "ARCHIVE_BUCKETS has the entry 'CHANGE-ME'" in done.stderr
+    assert "settings of stage dev as .chalice/config.json has them, not as it is" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_deployed_is_read_as_it_is_deployed(
+    aws_shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`deploy --bucket` leaves .chalice/config.json as it is, with its CHANGE-ME."""
+    deploy(tmp_path)
+    monkeypatch.setattr("hookshelf.deploy.deployment.PROJECT_ROOT", tmp_path)
+    key = Archive({**aws_environ(aws_shell), **ENVIRONMENT}, tmp_path).holds(prefix="in/")
+
+    assert Archive({}, tmp_path).lines("--stage", "dev") == [(key, "unchecked")]
 
 
 def test_without_settings_it_looks_where_make_run_archives(tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ from support.local_server import (
 )
 from support.project import SAMPLES
 
+from chalicelib.apps import AppError, app_named
+from chalicelib.models import check_apps, read_apps
+from chalicelib.settings import SettingError
+from chalicelib.sources import source_named, source_names
+from chalicelib.tryout import APPS, PUBLIC_KEY, SECRET
+from hookshelf.local import tryout
+
 SENT = (SAMPLES / "sendgrid" / "batch" / "body.json").read_bytes()
 
 
@@ -37,10 +44,10 @@ def server(project: Path) -> Iterator[Server]:
 
 
 def test_the_printed_curl_line_archives_the_sample_byte_for_byte(server: Server) -> None:
-    status, answer = curl(server)
+    status, response = curl(server)
 
-    assert (status, answer["result"], answer["bucket"]) == (200, "success", "events")
-    assert (server.project / "archive" / "events" / answer["key"]).read_bytes() == SENT
+    assert (status, response["result"], response["bucket"]) == (200, "success", "events")
+    assert (server.project / "archive" / "events" / response["key"]).read_bytes() == SENT
 
 
 def test_the_curl_line_is_printed_before_the_app_is_loaded_and_the_port_opened(
@@ -82,22 +89,25 @@ def test_a_port_in_use_is_named_with_what_to_do(project: Path) -> None:
 
 
 def test_a_number_that_is_no_port_is_named(project: Path) -> None:
-    done = run(project, "--port", "99999")
+    for port in ("80000", "0", "-1", "http", "80000000000000000000"):
+        done = run(project, f"--port={port}")
 
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: Port 99999: ")
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"Error: Port {port}: use a number from 1 to 65535. Try: PORT=8001 make run\n"
+        )
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "mend"),
+    ("variable", "value", "fix"),
     [
         ("ARCHIVE_BUCKETS", "events/", "Write each as bucket or bucket/path"),
         ("ARCHIVE_CLIENT", "curl", "Use auto, obstore or boto3"),
         ("ARCHIVE_BUCKET_OWNER", "me", "Use an account id of 12 digits"),
     ],
 )
-def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_mend(
-    project: Path, variable: str, value: str, mend: str
+def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_fix(
+    project: Path, variable: str, value: str, fix: str
 ) -> None:
     configure(project, **{variable: value})
     done = run(project, "--port", str(free_port()))
@@ -105,7 +115,7 @@ def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_mend(
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: {variable} ")
     assert repr(value) in done.stderr
-    assert mend in done.stderr
+    assert fix in done.stderr
     assert done.stdout == ""
 
 
@@ -142,6 +152,106 @@ def test_a_config_that_is_not_json_is_named(project: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: {file} has no readable stage `local`: ")
+
+
+@pytest.mark.parametrize("named", ["", "of-my-own.json"])
+def test_there_is_one_apps_file_which_is_named_and_counts(project: Path, named: str) -> None:
+    """An app that it configures keeps what it says; the others keep their keys for trying out."""
+    file = project / (named or "chalicelib/apps.json")
+    file.write_text('{"sendgrid": {"signature": "require", "public_keys": ["' + PUBLIC_KEY + '"]}}')
+    with serving(project, environ={"APPS_FILE": named} if named else {}) as server:
+        status, response = curl(server)
+
+    assert (status, response["reason"]) == (403, "Invalid signature")
+    assert f"\nApps file: {file}: sendgrid.\n" in server.welcome
+    assert "\nApps with a key for trying out: github, meta, slack, " in server.welcome
+
+
+def test_an_apps_file_that_is_not_there_is_named_too(server: Server) -> None:
+    file = server.project / "chalicelib" / "apps.json"
+
+    assert f"\nApps file: {file}, which need not be there.\n" in server.welcome
+
+
+def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> None:
+    done = run(
+        project,
+        f"--port={free_port()}",
+        ARCHIVE_BUCKETS="mine",
+        DIRECT_APP="ours-privacy",
+        STAGE_VAR_validToken="a-token-of-mine",
+        ARCHIVE_CLIENT="curl",
+    )
+    (project / "app.py").write_text("raise SystemExit(7)")
+    served = run(
+        project,
+        f"--port={free_port()}",
+        ARCHIVE_BUCKETS="mine",
+        DIRECT_APP="ours-privacy",
+        STAGE_VAR_validToken="a-token-of-mine",
+    )
+    config = project / ".chalice" / "config.json"
+
+    assert done.returncode == 1
+    assert served.stdout.splitlines()[:2] == [
+        f"{name} of the shell does not count: stage local of {config} sets it."
+        for name in ("ARCHIVE_BUCKETS", "STAGE_VAR_validToken")
+    ]
+    assert "a-token-of-mine" not in served.stdout + served.stderr
+
+
+TYPOS = {
+    "a field": ('{\n "shop": {\n  "signatur": "require"}}', "signatur", 3),
+    "a value": ('{"shop":\n {"any_body": false,\n\n "signature": "yes"}}', "signature", 4),
+    "a source": ('{"x": {"source": "github"},\n"shop": {"source": "sendgrit"}}', "source", 2),
+    "a number": ('{"shop": {"source": "stripe", "max_age": 0}}', "max_age", 1),
+    "a kind": ('{"shop": {"secrets": "abc"}}', "secrets", 1),
+}
+
+
+@pytest.mark.parametrize(("text", "field", "line"), TYPOS.values(), ids=TYPOS)
+def test_the_same_typo_has_the_same_message_wherever_it_is_met(
+    tmp_path: Path, text: str, field: str, line: int
+) -> None:
+    """`make run` and the doctor check the whole file, deploy its shape, verify the app it reads."""
+    file = tmp_path / "apps.json"
+    file.write_text(text)
+    environ = {"APPS_FILE": str(file)}
+    messages = []
+    for check in (check_apps, read_apps, lambda environ: app_named("shop", environ)):
+        with pytest.raises(AppError) as caught:
+            check(environ)
+        messages.append(str(caught.value))
+
+    assert len(set(messages)) == 1
+    assert messages[0].startswith(f"APPS_FILE has a wrong {field} for app shop: ")
+    assert messages[0].endswith(f" ({file}, line {line})")
+
+
+def test_what_is_no_json_is_told_with_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "apps.json"
+    file.write_text('{"shop": {\n"source" "github"}}')
+    with pytest.raises(SettingError) as caught:
+        check_apps({"APPS_FILE": str(file)})
+
+    assert str(caught.value).startswith("APPS_FILE is not JSON: Expecting ':' delimiter (")
+    assert str(caught.value).endswith(f"({file}, line 2)")
+
+
+# --- keys for trying out
+
+
+def test_the_keys_for_trying_out_are_those_that_send_signs_with() -> None:
+    assert tryout.secret() == SECRET
+    assert tryout.public_key_of(tryout.private_key()) == PUBLIC_KEY
+    assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {"sumo"}
+
+
+def test_no_lambda_function_takes_a_key_for_trying_out() -> None:
+    environ = {"HOOKSHELF_TRYOUT": "true", "AWS_LAMBDA_FUNCTION_NAME": "hookshelf-dev"}
+
+    assert app_named("github", environ).keys == app_named("github", {}).keys
+    assert app_named("github", {"HOOKSHELF_TRYOUT": "true"}).keys.secrets
 
 
 def test_the_curl_line_carries_the_configured_token_quoted(project: Path) -> None:
