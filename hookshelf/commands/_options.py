@@ -152,7 +152,7 @@ def _deployed_environment(stage: str) -> dict[str, str] | None:
 
     try:
         name = find(stage).functions["api_handler"]
-        found = boto3.client("lambda").get_function_configuration(FunctionName=name)
+        configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
     except NotDeployed:
         return None
     except (NoCredentialsError, NoRegionError):
@@ -163,5 +163,5 @@ def _deployed_environment(stage: str) -> dict[str, str] | None:
             err=True,
         )
         return None
-    variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
+    variables: dict[str, str] = configuration.get("Environment", {}).get("Variables", {})
     return variables

@@ -174,14 +174,6 @@ def test_an_apps_file_that_is_not_there_is_named_too(server: Server) -> None:
 
 
 def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> None:
-    done = run(
-        project,
-        f"--port={free_port()}",
-        ARCHIVE_BUCKETS="mine",
-        DIRECT_APP="ours-privacy",
-        STAGE_VAR_validToken="a-token-of-mine",
-        ARCHIVE_CLIENT="curl",
-    )
     (project / "app.py").write_text("raise SystemExit(7)")
     served = run(
         project,
@@ -192,7 +184,6 @@ def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> No
     )
     config = project / ".chalice" / "config.json"
 
-    assert done.returncode == 1
     assert served.stdout.splitlines()[:2] == [
         f"{name} of the shell does not count: stage local of {config} sets it."
         for name in ("ARCHIVE_BUCKETS", "STAGE_VAR_validToken")
