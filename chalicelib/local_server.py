@@ -46,13 +46,14 @@ class LocalServer:
             host=host,
             port=port,
             threads=_THREADS,
+            connection_limit=1000,  # of 100: senders come in bursts
             max_request_body_size=_LARGEST,
         )
         self._server.channel_class = _Channel
 
     def serve_forever(self) -> None:
         """Serve until the process ends."""
-        print(f"Serving on {self._address}")  # noqa: T201  (the words of `chalice local`)
+        print(f"Serving on {self._address}", flush=True)  # noqa: T201  (the words of `chalice local`)
         self._server.run()
 
     def shutdown(self) -> None:
