@@ -9,7 +9,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.apps import apps_file, entries, file_entries
@@ -20,16 +20,16 @@ from hookshelf.local.address import HOST, local_url
 from hookshelf.settings import CONFIG, LOCAL_STAGE, overridden, stage_environment
 from hookshelf.terminal import show
 
+Serve = Callable[[Mapping[str, str], int], None]  # with these settings, on this port
 SAMPLE = PROJECT_ROOT / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
 
 
-def main() -> None:
-    """Check, say what to do next, and serve until Ctrl-C."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # even while modules are being imported
+def main(arguments: Sequence[str] | None = None, serve: Serve | None = None) -> None:
+    """Check, say what to do next, and serve until Ctrl-C. Ends the process where it cannot."""
     parser = argparse.ArgumentParser(prog="python -m hookshelf.local.serve", description=__doc__)
     parser.add_argument("--port", default="8000")
     try:
-        port = _port(parser.parse_args().port)
+        port = _port(parser.parse_args(arguments).port)
         variables = stage_environment(LOCAL_STAGE)
         environ = {**os.environ, **variables}
         check_apps(environ)
@@ -39,7 +39,7 @@ def main() -> None:
     except HookshelfError as error:
         show(f"Error: {error}", err=True)
         sys.exit(1)
-    _serve(environ, port)
+    (serve or _serve)(environ, port)
 
 
 def _port(text: str) -> int:
@@ -89,4 +89,5 @@ def _serve(environ: Mapping[str, str], port: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # even while modules are being imported
     main()

@@ -1,13 +1,15 @@
 """`python -m hookshelf.local.serve`, which is what `make run` runs, in a copy of the project."""
 
 import json
-import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -19,27 +21,38 @@ from support.local_server import (
     free_port,
     serving,
 )
-from support.project import SAMPLES
+from support.project import PROJECT, SAMPLES
 
+from chalicelib import apps
 from chalicelib.apps import AppError, app_named
 from chalicelib.models import check_apps, read_apps
 from chalicelib.settings import SettingError
 from chalicelib.sources import source_named, source_names
 from chalicelib.tryout import APPS, PUBLIC_KEY, SECRET
-from hookshelf.local import tryout
+from hookshelf import settings
+from hookshelf.local import address, serve, tryout
 
 SENT = (SAMPLES / "sendgrid" / "batch" / "body.json").read_bytes()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """As much of the project as is looked at before it is served."""
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / "chalicelib").mkdir()
+    shutil.copy(PROJECT / ".chalice" / "config.json", tmp_path / ".chalice")
+    return tmp_path
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
     """A copy whose path needs quoting in a shell."""
     return copy_of_project(tmp_path / "it's my project")
 
 
 @pytest.fixture
-def server(project: Path) -> Iterator[Server]:
-    with serving(project) as server:
+def server(copy: Path) -> Iterator[Server]:
+    with serving(copy) as server:
         yield server
 
 
@@ -51,10 +64,16 @@ def test_the_printed_curl_line_archives_the_sample_byte_for_byte(server: Server)
 
 
 def test_the_curl_line_is_printed_before_the_app_is_loaded_and_the_port_opened(
-    project: Path,
+    copy: Path,
 ) -> None:
-    (project / "app.py").write_text("raise SystemExit(7)")
-    done = run(project, "--port", str(free_port()))
+    (copy / "app.py").write_text("raise SystemExit(7)")
+    done = subprocess.run(
+        [sys.executable, "-m", "hookshelf.local.serve", f"--port={free_port()}"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
 
     assert done.returncode == 7
     assert "\ncurl " in done.stdout
@@ -154,12 +173,13 @@ def test_a_config_that_is_not_json_is_named(project: Path) -> None:
     assert done.stderr.startswith(f"Error: {file} has no readable stage `local`: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["", "of-my-own.json"])
-def test_there_is_one_apps_file_which_is_named_and_counts(project: Path, named: str) -> None:
+def test_there_is_one_apps_file_which_is_named_and_counts(copy: Path, named: str) -> None:
     """An app that it configures keeps what it says; the others keep their keys for trying out."""
-    file = project / (named or "chalicelib/apps.json")
+    file = copy / (named or "chalicelib/apps.json")
     file.write_text('{"sendgrid": {"signature": "require", "public_keys": ["' + PUBLIC_KEY + '"]}}')
-    with serving(project, environ={"APPS_FILE": named} if named else {}) as server:
+    with serving(copy, environ={"APPS_FILE": named} if named else {}) as server:
         status, response = curl(server)
 
     assert (status, response["reason"]) == (403, "Invalid signature")
@@ -167,14 +187,19 @@ def test_there_is_one_apps_file_which_is_named_and_counts(project: Path, named: 
     assert "\nApps with a key for trying out: github, meta, slack, " in server.welcome
 
 
-def test_an_apps_file_that_is_not_there_is_named_too(server: Server) -> None:
-    file = server.project / "chalicelib" / "apps.json"
+def test_the_apps_file_is_named_with_what_it_configures(project: Path) -> None:
+    file = project / "chalicelib" / "apps.json"
+    without = run(project, f"--port={free_port()}").stdout
+    file.write_text('{"shop": {}, "github": {}}')
+    with_two = run(project, f"--port={free_port()}").stdout
 
-    assert f"\nApps file: {file}, which need not be there.\n" in server.welcome
+    assert f"\nApps file: {file}, which need not be there.\n" in without
+    assert "\nApps with a key for trying out: github, meta, sendgrid, " in without
+    assert f"\nApps file: {file}: shop, github.\n" in with_two
+    assert "\nApps with a key for trying out: meta, sendgrid, " in with_two
 
 
 def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> None:
-    (project / "app.py").write_text("raise SystemExit(7)")
     served = run(
         project,
         f"--port={free_port()}",
@@ -245,9 +270,10 @@ def test_no_lambda_function_takes_a_key_for_trying_out() -> None:
     assert app_named("github", {"HOOKSHELF_TRYOUT": "true"}).keys.secrets
 
 
-def test_the_curl_line_carries_the_configured_token_quoted(project: Path) -> None:
-    configure(project, STAGE_VAR_validToken=f"sha256:{'0' * 64}, it's&mine")
-    with serving(project) as server:
+@pytest.mark.slow
+def test_the_curl_line_carries_the_configured_token_quoted(copy: Path) -> None:
+    configure(copy, STAGE_VAR_validToken=f"sha256:{'0' * 64}, it's&mine")
+    with serving(copy) as server:
         status, _ = curl(server)
 
     assert status == 200
@@ -270,11 +296,17 @@ def configure(project: Path, **variables: str) -> None:
 
 
 def run(project: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hookshelf.local.serve", *arguments],
-        cwd=project,
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    """All that is done before anything is served, as if the project were this one."""
+    out, err, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for module in (settings, serve, address):
+            patch.setattr(module, "CONFIG", project / ".chalice" / "config.json")
+        for module in (settings, serve, apps):
+            patch.setattr(module, "PROJECT_ROOT", project)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        try:
+            serve.main(arguments, serve=lambda environ, port: None)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
