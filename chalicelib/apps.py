@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from sys import float_info
 from typing import Any, NamedTuple, get_args
@@ -38,11 +40,20 @@ _apps: dict[tuple[str, str, tuple[tuple[str, str], ...]], App] = {}
 
 
 class AppError(SettingError):
-    """One field of one app is wrong; `field` says which, and no text holds its value."""
+    """One field of one app is wrong; `field` says which, and no text holds its value.
+
+    The text names the file and the line once `path` is known.
+    """
 
     def __init__(self, app: str, field: str, problem: str) -> None:
         super().__init__("APPS_FILE", f"has a wrong {field} for app {app}: {problem}")
         self.field = f"{app}.{field}"
+        self.path = ""
+        self._names = (app, re.split(r"[.\[]", field)[0])
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} ({_position(self.path, self._names)})" if self.path else text
 
 
 class App(NamedTuple):
@@ -66,30 +77,73 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
     if name not in configured:
         return App(source=source_of(name))
     entry = configured[name]
-    _check_shape(name, entry)
-    cache_key = name, json.dumps(entry), tuple(secrets.env_references(entry, environ))
-    app = _apps.get(cache_key)
-    if app is None:
-        app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
-        if len(_apps) >= _MAX_APPS:
-            _apps.clear()
-        _apps[cache_key] = app
-    return app
+    with located(environ):
+        _check_shape(name, entry)
+        cache_key = name, json.dumps(entry), tuple(secrets.env_references(entry, environ))
+        app = _apps.get(cache_key)
+        if app is None:
+            app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
+            if len(_apps) >= _MAX_APPS:
+                _apps.clear()
+            _apps[cache_key] = app
+        return app
+
+
+def apps_file(environ: Mapping[str, str]) -> str:
+    """Where the apps file is, or would be: without APPS_FILE it may be missing."""
+    return os.path.join(ROOT, environ.get("APPS_FILE", "").strip() or DEFAULT_FILE)
 
 
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What is configured, by app: by APPS_FILE, and at stage `local` the keys for trying out.
+
+    Raises SettingError for a file that cannot be read, or is named and not there.
+    """
+    from_file = file_entries(environ)
+    if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
+        from chalicelib.tryout import APPS
+
+        return {**APPS, **from_file}
+    return from_file
+
+
+def file_entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
-    named = environ.get("APPS_FILE", "").strip()
-    path = os.path.join(ROOT, named or DEFAULT_FILE)
+    path = apps_file(environ)
     try:
         stat = os.stat(path)
         return _load(path, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
-        if named:
-            raise SettingError("APPS_FILE", f"names {named!r}, which is not there") from None
+        if named := environ.get("APPS_FILE", "").strip():
+            raise SettingError(
+                "APPS_FILE", f"names {named!r}, which is not there ({path})"
+            ) from None
         return {}
     except OSError as error:
-        raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
+        raise SettingError("APPS_FILE", f"cannot be read ({path}): {error.strerror}") from None
+
+
+@contextmanager
+def located(environ: Mapping[str, str]) -> Iterator[None]:
+    """Within it an AppError says in which file and line the fault is."""
+    try:
+        yield
+    except AppError as error:
+        error.path = apps_file(environ)
+        raise
+
+
+def check_app(name: str, entry: Any) -> Source:
+    """The source of an app whose entry is right, as far as can be said without its secrets.
+
+    Raises AppError for the first field that is wrong.
+    """
+    _check_shape(name, entry)
+    source = _source(name, entry)
+    if entry.get("signature") not in (None, *SIGNATURE_MODES):
+        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE_MODES)}")
+    _max_age(name, entry, source)
+    return source
 
 
 def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
@@ -97,11 +151,8 @@ def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
 
     `resolve` turns what is written for a secret into the secret.
     """
-    _check_shape(name, entry)
-    source = _source(name, entry)
+    source = check_app(name, entry)
     signature = entry.get("signature")
-    if signature not in (None, *SIGNATURE_MODES):
-        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE_MODES)}")
     keys = _keys(name, entry, source, resolve) if signature != "ignore" else Keys()
     if signature == "require" and not keys:
         raise AppError(name, "signature", "is require, and there is nothing to check with")
@@ -138,11 +189,15 @@ def _load(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             apps = json.loads(file.read(), object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        problem = str(error) if isinstance(error, _Repeated) else "is not JSON"
+    except _Repeated as error:
+        raise SettingError("APPS_FILE", f"{error} ({path})") from None
+    except json.JSONDecodeError as error:
+        problem = f"is not JSON: {error.msg} ({path}, line {error.lineno})"
         raise SettingError("APPS_FILE", problem) from None
+    except (ValueError, RecursionError):
+        raise SettingError("APPS_FILE", f"is not JSON ({path})") from None
     if not isinstance(apps, dict):
-        raise SettingError("APPS_FILE", "is no JSON object of apps")
+        raise SettingError("APPS_FILE", f"is no JSON object of apps ({path})")
     return apps
 
 
@@ -223,6 +278,17 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _Repeated(f"names {name!r} twice")
         entry[name] = value
     return entry
+
+
+def _position(path: str, names: tuple[str, ...]) -> str:
+    """`<path>, line 12`, as far as the names lead in the file."""
+    from chalicelib import json_position
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return f"{path}, line {json_position.line_of(file.read(), names)}"
+    except (OSError, ValueError):
+        return path
 
 
 _NUMBERS = ("max_age", "usual_gap")

@@ -126,5 +126,18 @@ def rejected_prefix(prefix: str, app: str | None = None) -> str:
     return f"{prefix}_rejected/" + (f"{app}/" if app else "")
 
 
+def past_deliveries(prefix: str, app: str) -> str:
+    """What sorts after every delivery of `app`, and before all else: where to go on listing."""
+    return f"{app_prefix(prefix, app)}dt={_PAST}"
+
+
+def past_rejected(prefix: str, app: str | None = None) -> str:
+    """What sorts after every refused body, of one app or of all: where to go on listing."""
+    return rejected_prefix(prefix, app) + _PAST
+
+
+_PAST = "~"  # no key of ours holds one, and all they are made of sorts before it
+
+
 def _day(at: datetime) -> str:
     return at.date().isoformat()

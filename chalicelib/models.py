@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chalicelib import apps, secrets
 from chalicelib.keys import is_app
-from chalicelib.settings import SettingError
 
 
 class AppModel(BaseModel):
@@ -38,8 +37,9 @@ def check_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
     Raises SettingError for the file; AppError, which names app and field but no value, for an app.
     """
     models = read_apps(environ)
-    for name, entry in apps.entries(environ).items():
-        apps.read_app(name, entry, lambda text: secrets.resolve(text, environ))
+    with apps.located(environ):
+        for name, entry in apps.entries(environ).items():
+            apps.read_app(name, entry, lambda text: secrets.resolve(text, environ))
     return models
 
 
@@ -48,12 +48,18 @@ def read_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
 
     Raises as `check_apps` does.
     """
-    return {name: _shaped(name, entry) for name, entry in apps.entries(environ).items()}
+    with apps.located(environ):
+        return {name: _shaped(name, entry) for name, entry in apps.entries(environ).items()}
 
 
 def _shaped(name: str, entry: object) -> AppModel:
     if not is_app(name):
-        raise SettingError("APPS_FILE", f"has the app {name!r}, which is no app name")
+        raise apps.AppError(
+            name,
+            "name",
+            f"{name!r} is none; use ASCII letters and digits with single - or _ between them",
+        )
+    apps.check_app(name, entry)  # in the words of the receiving side, whoever asks
     try:
         return AppModel.model_validate(entry)
     except ValidationError as error:

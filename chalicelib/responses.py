@@ -91,6 +91,8 @@ APP_NOT_ALLOWED = fail(403, "App not allowed")
 BUCKET_NOT_ALLOWED = fail(403, "Bucket not allowed")
 NAME_TAKEN = invalid("app", "in this folder archive another name differs from it only by case")
 TOO_LARGE = fail(413, f"Body is larger than {MAX_BODY} bytes")
+NO_SUCH_PATH = fail(404, "No such path: POST /input?token=…&app=…")
+NOT_GZIP = fail(415, "Unsupported Media Type: the body is said to be gzip, and is not")
 METHOD_NOT_ALLOWED = fail(405, "Method not allowed: send POST", Allow="POST")
 INVALID_SIGNATURE = fail(403, "Invalid signature")  # these two through `kept`
 NOT_JSON = fail(400, "Body is not valid JSON")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 
 import click
 
 from chalicelib.errors import HookshelfError, MisuseError
-from chalicelib.store import NotStored, Unreadable
 from hookshelf import commands
-from hookshelf.aws import refusals
+from hookshelf.terminal import printable
 
 
 class Commands(click.Group):
@@ -28,19 +31,62 @@ class Commands(click.Group):
         command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List each command with what its module says of it, which is read and not imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; a wrong setting, or what AWS refuses, is a message, not a traceback."""
+        """Run the command; what is not in order is a message, not a traceback."""
         try:
-            with refusals():
+            with _refusals_of_aws():
                 return super().invoke(ctx)
-        except MisuseError as error:
-            raise click.UsageError(str(error)) from None
-        except (NotStored, Unreadable) as error:
-            raise click.ClickException(f"The archive cannot be reached: {error}") from None
-        except HookshelfError as error:
-            raise click.ClickException(str(error)) from None
-        except OSError as error:
-            raise click.ClickException(f"This machine refused: {error}") from None
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough; click ends quietly
+        except Exception as error:
+            raise _message(error) from None
+
+
+def _message(error: Exception) -> Exception:
+    """What click shows and ends with; an error that nobody foresaw stays itself."""
+    from chalicelib.store import NotStored, Unreadable
+
+    text = "\n".join(map(printable, str(error).split("\n")))  # it may quote what came from outside
+    match error:
+        case MisuseError():
+            return click.UsageError(text)
+        case NotStored() | Unreadable() if "NoCredentialsError" in text:
+            return click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in")
+        case NotStored() | Unreadable():
+            return click.ClickException(f"The archive cannot be reached: {text}")
+        case HookshelfError():
+            return click.ClickException(text)
+        case OSError():
+            return click.ClickException(f"This machine refused: {text}")
+    return error
+
+
+@contextmanager
+def _refusals_of_aws() -> Iterator[None]:
+    """What AWS refuses, as one of our errors; only commands that ask AWS load what that needs."""
+    try:
+        yield
+    except Exception:
+        if "botocore" not in sys.modules:
+            raise
+        from hookshelf.aws import refusals
+
+        with refusals():
+            raise
+
+
+def _summary(name: str) -> str:
+    """What the first line of a command's module says after its name."""
+    spec = find_spec(f"{commands.__name__}.{name}")
+    source = spec.loader.get_source(spec.name) if spec and spec.loader else ""  # type: ignore[attr-defined]
+    first_line = (source or "").partition("\n")[0]
+    text = str(first_line).partition("`: ")[2].rstrip('".')
+    return text[:1].upper() + text[1:]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,1 +1,1 @@
-"""One verb of the command line per module."""
+"""One command of the command line per module; its first line is what `hookshelf --help` says."""

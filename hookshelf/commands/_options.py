@@ -1,44 +1,45 @@
-"""Options that several verbs share, and how they read what people type."""
+"""Options that several commands share, and how they read what people type."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import wraps
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
-from hookshelf.deploy.policies import is_key_arn
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from hookshelf.settings import LOCAL_STAGE, environment, stage_environment
 
 
-class Time(click.ParamType):
-    """A duration before now (`90m`, `14d`) or an ISO 8601 time; a datetime in UTC."""
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a command is asked to read, and with which settings.
 
-    name = "time"
+    `since` is included, `until` is not; both are aware UTC, and arrival times.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read it, or fail with what is allowed."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            if ago := re.fullmatch(r"(\d{1,6})([smhdw])", value):
-                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-            time = datetime.fromisoformat(value)
-            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a duration like 14d nor a time like 2026-11-20T23:00")
+    environ: Mapping[str, str]
+    app: str | None  # None: every app
+    bucket: str | None  # `bucket[/path]`, that path alone; None: ARCHIVE_BUCKETS and all below
+    since: datetime | None
+    until: datetime | None
+    tz: tzinfo  # in which dates were read, and times are shown
+    as_json: bool
 
 
-class KeyArn(click.ParamType):
+class KeyArn(click.ParamType):  # type: ignore[type-arg]  # no type before click 8.5
     """The ARN of one KMS key."""
 
     name = "arn"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The ARN as it is, or fail with what is allowed."""
+        from hookshelf.deploy.policies import is_key_arn  # loads boto3
+
         if not is_key_arn(value):
             self.fail(
                 f"{value!r} is not the ARN of a key, arn:aws:kms:REGION:ACCOUNT:key/ID. "
@@ -47,20 +48,120 @@ class KeyArn(click.ParamType):
         return value
 
 
-_LISTING = (
+def _zone(ctx: click.Context, param: click.Parameter, value: str) -> tzinfo:
+    if value.upper() in ("UTC", "Z"):
+        return UTC  # needs no time zone database
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise click.BadParameter(
+            f"{value!r} is no time zone. Use a name like Europe/Berlin"
+        ) from None
+
+
+_READING = (
     click.option("--app", help="Only this app; without it, every app."),
-    click.option("--bucket", help="bucket[/path]; without it, the first of ARCHIVE_BUCKETS."),
     click.option(
-        "--since", type=Time(), help="From here on: a duration like 14d, or a time (UTC)."
+        "--bucket",
+        metavar="NAME[/PATH]",
+        help="That path alone; without it, every entry of ARCHIVE_BUCKETS and all below them.",
     ),
-    click.option("--until", type=Time(), help="Up to here, likewise."),
-    click.option("--stage", help="Settings of this stage of .chalice/config.json."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="Arrived from here on: a duration like 14d, a date, or a time like 2026-11-20T23:00.",
+    ),
+    click.option(
+        "--until", metavar="TIME", help="Arrived before; a date means that whole day too."
+    ),
+    click.option(
+        "--tz",
+        metavar="ZONE",
+        callback=_zone,
+        default="UTC",
+        show_default=True,
+        help="Of dates and times, such as Europe/Berlin.",
+    ),
+    click.option(
+        "--stage", help="Settings of this stage: as it is deployed, else of .chalice/config.json."
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
 )
 
 
-def listing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every verb that lists."""
-    for option in reversed(_LISTING):
-        command = option(command)
-    return command
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that reads an archive; it gets them as one ReadOptions.
+
+    @click.command()
+    @reading_options
+    def command(options: ReadOptions, *, others: str) -> None: ...
+    """
+
+    @wraps(command)
+    def with_options(
+        *,
+        app: str | None,
+        bucket: str | None,
+        since: str | None,
+        until: str | None,
+        tz: tzinfo,
+        stage: str | None,
+        as_json: bool,
+        **others: Any,
+    ) -> Any:
+        from hookshelf.reading import times
+
+        now = datetime.now(UTC)
+        start = _moment("--since", times.since, since, now, tz)
+        end = _moment("--until", times.until, until, now, tz)
+        environ = _environment(stage)
+        return command(ReadOptions(environ, app, bucket, start, end, tz, as_json), **others)
+
+    for option in reversed(_READING):
+        with_options = option(with_options)
+    return with_options
+
+
+def _moment(
+    option: str, read: Callable[..., datetime | None], text: str | None, now: datetime, tz: tzinfo
+) -> datetime | None:
+    from hookshelf.reading.errors import BadQuestion
+
+    try:
+        return read(text, now, tz)
+    except BadQuestion as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def _environment(stage: str | None) -> Mapping[str, str]:
+    """The settings of a command: of the stage as it is deployed, where it is."""
+    if stage is None or stage == LOCAL_STAGE:
+        return environment(stage)
+    deployed = _deployed_environment(stage)
+    if deployed is None:
+        return environment(stage)
+    return {**os.environ, **deployed}
+
+
+def _deployed_environment(stage: str) -> dict[str, str] | None:
+    """The variables of the function that receives for a stage; None where none is deployed."""
+    import boto3
+    from botocore.exceptions import NoCredentialsError, NoRegionError
+
+    from hookshelf.deploy.deployment import NotDeployed, find
+
+    try:
+        name = find(stage).functions["api_handler"]
+        configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
+    except NotDeployed:
+        return None
+    except (NoCredentialsError, NoRegionError):
+        stage_environment(stage)  # a stage that nobody knows is misuse, logged in or not
+        click.echo(
+            f"No AWS credentials or region: settings of stage {stage} as .chalice/config.json "
+            "has them, not as it is deployed.",
+            err=True,
+        )
+        return None
+    variables: dict[str, str] = configuration.get("Environment", {}).get("Variables", {})
+    return variables

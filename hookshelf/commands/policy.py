@@ -61,7 +61,7 @@ def command(
 
 
 def _environment(stage: str) -> dict[str, str]:
-    if stage == settings.STAGE:
+    if stage == settings.LOCAL_STAGE:
         raise click.UsageError(
             f"Stage {stage} runs at your desk, where no policy counts. Name one you deploy: "
             "hookshelf policy --stage dev"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -12,14 +13,17 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 import click
 
+from chalicelib.errors import HookshelfError
 from chalicelib.events import parse_json
 from chalicelib.sources import Source, generic, source_named, source_names
 from hookshelf.local import tryout
-from hookshelf.settings import STAGE, stage_environment
+from hookshelf.local.address import local_url
+from hookshelf.settings import LOCAL_STAGE, stage_environment
+from hookshelf.terminal import show
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,13 @@ class Post:
 )
 @click.option("--url", help="The whole URL with token and app. Default: what `make run` serves.")
 @click.option("--app", help="The app, where no --url is given. Default: the source's name.")
-@click.option("--port", default=8000, show_default=True, help="Of `make run`, without --url.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Of `make run`, without --url.",
+)
 @click.option("--sign", "is_signed", is_flag=True, help="Sign as the source does.")
 @click.option("--key", type=click.File(), help="Sign with the private key (PEM) in this file.")
 @click.option("--secret", envvar="HOOKSHELF_SECRET", help="Sign with it; or $HOOKSHELF_SECRET.")
@@ -62,7 +72,7 @@ class Post:
     help="Send each so often, byte for byte, as a retry does.",
 )
 @click.option("--reorder", is_flag=True, help="Send the last first.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per answer.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per response.")
 def command(
     *,
     source_name: str,
@@ -80,12 +90,12 @@ def command(
     reorder: bool,
     as_json: bool,
 ) -> None:
-    """Send realistic deliveries, signed if you like, and show the answers.
+    """Send realistic deliveries, signed if you like, and show the responses.
 
     Without a key or secret of yours, --sign uses one for trying out, which stage `local` knows.
 
     \b
-    Exit status: 0 every answer is 2xx, 1 one is not, 2 misuse.
+    Exit status: 0 every response is 2xx, 1 one is not, 2 misuse.
 
     \b
     Examples:
@@ -101,7 +111,13 @@ def command(
         raise click.UsageError(f"{source_name} does not sign. Leave out --sign")
     else:
         signing_key = _signing_key(source, key, secret, generate)
-    where = url or _local_url(app or source_name, port)
+    if url:
+        target = _checked(url)
+    else:
+        target = local_url(stage_environment(LOCAL_STAGE), port, app or source_name)
+    hint = "Is the address right?" if url else "Is `make run` running?"
+    if file and not file.stat().st_size:
+        show(f"{file} is empty: what is sent is an empty body.", err=True)
     try:
         posts = list(_posts(source, signing_key, file, count, bad_signature))
     except (ValueError, TypeError) as error:  # TypeError: a private key with a password
@@ -109,24 +125,34 @@ def command(
             f"{source_name} cannot sign with that key or secret: {error}"
         ) from None
     order = list(reversed(posts)) if reorder else posts
-    statuses = [_show(post, where, as_json) for post in order for _ in range(repeat)]
+    statuses = [_send(post, target, hint, as_json) for post in order for _ in range(repeat)]
     sys.exit(0 if all(200 <= status < 300 for status in statuses) else 1)
 
 
 def _signing_key(source: Source, key: TextIO | None, secret: str | None, generate: bool) -> str:
     if generate:
-        found = tryout.new_key(source)
-        shown = found if source.secret else tryout.public_key_of(found)
-        click.echo(f"{'secret' if source.secret else 'public key'}: {shown}", err=True)
-        return found
+        generated = tryout.new_key(source)
+        shown = generated if source.secret else tryout.public_key_of(generated)
+        show(f"{'secret' if source.secret else 'public key'}: {shown}", err=True)
+        return generated
     if key:
         return key.read()
     return secret or tryout.signing_key(source)
 
 
-def _local_url(app: str, port: int) -> str:
-    token = stage_environment(STAGE)["STAGE_VAR_validToken"]
-    return f"http://127.0.0.1:{port}/input?{urlencode({'token': token, 'app': app})}"
+def _checked(url: str) -> str:
+    """The URL, if a request can go there; a message about it does not repeat it."""
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise click.BadParameter(
+            "begin with http:// or https:// and a host, and percent-encode what is no plain letter",
+            param_hint="--url",
+        )
+    return url
 
 
 def _posts(
@@ -149,16 +175,17 @@ def _spoiled(source: Source, headers: dict[str, str]) -> dict[str, str]:
     return headers | {name: headers[name][:middle] + other + headers[name][middle + 1 :]}
 
 
-def _show(post: Post, url: str, as_json: bool) -> int:
-    status, text = _answer(post, url)
+def _send(post: Post, url: str, hint: str, as_json: bool) -> int:
+    """Send it, show the response, and give its status."""
+    status, text = _respond(post, url, hint)
     if as_json:
-        click.echo(json.dumps({"status": status, "answer": parse_json(text)}))
+        show(json.dumps({"status": status, "response": parse_json(text)}))
     else:
-        click.echo(f"{status}  {text}")
+        show(f"{status}  {text or '(empty body)'}")
     return status
 
 
-def _answer(post: Post, url: str) -> tuple[int, str]:
+def _respond(post: Post, url: str, hint: str) -> tuple[int, str]:
     try:
         request = urllib.request.Request(url, data=post.body, headers=post.headers, method="POST")
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -169,4 +196,12 @@ def _answer(post: Post, url: str) -> tuple[int, str]:
     except (OSError, ValueError, HTTPException) as error:
         # Not the error's own text: it may hold the URL, and so the token.
         reason = getattr(error, "reason", None) or type(error).__name__
-        raise click.ClickException(f"No answer: {reason}. Is `make run` running?") from None
+        raise HookshelfError(f"No response from {_without_token(url)}: {reason}. {hint}") from None
+
+
+def _without_token(url: str) -> str:
+    """Scheme, host and path; a path only as far as no query could begin in it."""
+    parts = urlsplit(url)
+    path = re.match(r"[A-Za-z0-9/._-]*", parts.path)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{path[0] if path else ''}"

@@ -16,7 +16,7 @@ from chalicelib.tokens import variable_name
 from hookshelf.deploy import deployment, stage_variables
 from hookshelf.deploy.stack import Stack
 from hookshelf.deploy.stage_variables import CLOSED, Member
-from hookshelf.settings import STAGE as LOCAL
+from hookshelf.settings import LOCAL_STAGE as LOCAL
 
 # https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/troubleshooting
 # https://support.sendgrid.com/hc/en-us/articles/46513815674395

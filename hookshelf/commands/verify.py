@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import chain
+from typing import Literal
 
 import click
 
-from chalicelib.keys import DeliveryKey, RejectedKey
+from chalicelib.settings import from_environment
 from chalicelib.signatures import verdict
-from chalicelib.store import Store
-from hookshelf.commands._options import listing
-from hookshelf.reading.deliveries import Query, app_of, delivery_of, find, is_altered, open_place
-from hookshelf.settings import environment
+from chalicelib.store import open_store
+from chalicelib.types import Verdict
+from hookshelf.commands._options import ReadOptions, reading_options
+from hookshelf.reading.deliveries import (
+    ArchivedKey,
+    app_of,
+    delivery_of,
+    find,
+    is_altered,
+    lacks_signature,
+    nothing_found,
+    recorded_verdict,
+    select,
+)
+from hookshelf.terminal import show
 
+State = Literal["", "altered", "recorded"]
 _AT_ONCE = 16  # objects read at the same time
 
 
@@ -26,97 +39,108 @@ _AT_ONCE = 16  # objects read at the same time
 class Checked:
     """One delivery and its verdict."""
 
-    key: str
-    verdict: str
+    archived: ArchivedKey
+    verdict: Verdict
+    state: State  # `altered` since, or `recorded`: the verdict of its arrival, not proved again
     in_order: bool
-    altered: bool = False
 
-    def as_json(self) -> str:
-        """One line of `--json`."""
-        line = {"key": self.key, "verdict": self.verdict}
-        return json.dumps(line | ({"altered": True} if self.altered else {}))
+    @property
+    def label(self) -> str:
+        """`verified`, or `verified (recorded)`."""
+        return f"{self.verdict} ({self.state})" if self.state else self.verdict
 
 
 @click.command()
-@listing
+@reading_options
 @click.option("--rejected", is_flag=True, help="Check what was refused and kept instead.")
-def command(
-    *,
-    app: str | None,
-    bucket: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    stage: str | None,
-    as_json: bool,
-    rejected: bool,
-) -> None:
+def command(options: ReadOptions, *, rejected: bool) -> None:
     """Check the original signatures of archived deliveries again.
 
     Only the archived bytes and headers count, and the keys and secrets in APPS_FILE. A body that no
-    longer matches the hash in its key is `bad`, and said to be altered.
+    longer matches the hash in its key is `bad`, its state `altered`. Where a signature was too long
+    to be kept, the verdict is that of the arrival, its state `recorded`: not proved again.
 
     \b
     Exit status: 0 in order, 2 misuse, 1 where a delivery is bad or stale,
-    or unsigned though its app requires signatures.
+    or unsigned though its app requires signatures, or where there is nothing to check.
 
     \b
     Examples:
       hookshelf verify                             everything, where `make run` archives
       hookshelf verify --app sendgrid --since 14d
+      hookshelf verify --since 2026-10-31 --until 2026-10-31 --tz Europe/Berlin
       hookshelf verify --rejected --json
     """
-    environ = environment(stage)
-    store, place = open_place(environ, bucket)
-    query = Query(app=app, since=since, until=until, rejected=rejected)
+    selection = select(
+        bucket=options.bucket,
+        app=options.app,
+        since=options.since,
+        until=options.until,
+        rejected=rejected,
+    )
+    archived = find(options.environ, selection)
+    first = next(archived, None)
+    if first is None:
+        raise nothing_found(options.environ, selection)
     counts: Counter[str] = Counter()
     failed = False
+    buckets = {path.bucket for path in from_environment(options.environ).bucket_paths}
+    is_ambiguous = options.bucket is None and len(buckets) > 1  # a key alone does not say where
     with click.progressbar(
-        find(store, place, query),
+        chain([first], archived),
         label="Verifying",
         file=sys.stderr,
         item_show_func=lambda key: f"{counts.total()}",
         hidden=not sys.stderr.isatty(),
     ) as keys:
-        for checked in _check_all(store, keys, environ):
-            counts[checked.verdict] += 1
+        for checked in _check_all(keys, options.environ):
+            counts[checked.label] += 1
             failed = failed or not checked.in_order
-            if as_json:
-                click.echo(checked.as_json())
+            if options.as_json:
+                show(_as_json(checked, is_ambiguous))
             elif not checked.in_order:
-                click.echo(f"{checked.verdict}{' (altered)' * checked.altered}  {checked.key}")
-    if not as_json:
-        click.echo(_summary(counts))
+                bucket = f"{checked.archived.bucket}/" if is_ambiguous else ""
+                show(f"{checked.label}  {bucket}{checked.archived.key}")
+    show(_summary(counts), err=options.as_json)
+    if set(counts) == {"unchecked"}:
+        show("No keys or secrets: name them in APPS_FILE.", err=options.as_json)
     sys.exit(1 if failed else 0)
 
 
-def check(store: Store, key: DeliveryKey | RejectedKey, environ: Mapping[str, str]) -> Checked:
-    """The verdict on one archived delivery."""
-    obj = store.get(str(key))
+def check(archived: ArchivedKey, environ: Mapping[str, str]) -> Checked:
+    """The verdict on one archived delivery. Raises NotFound, Unreadable or SettingError."""
+    key = archived.key
+    obj = open_store(from_environment(environ), archived.bucket).get(str(key))
     if is_altered(obj, key):
-        return Checked(str(key), "bad", in_order=False, altered=True)
+        return Checked(archived, "bad", "altered", in_order=False)
     app = app_of(obj, key, environ)
-    found = verdict(delivery_of(obj, key), app)
-    fails = found in ("bad", "stale") or (found == "unsigned" and app.signature == "require")
-    return Checked(str(key), found, in_order=not fails)
+    recorded = recorded_verdict(obj) if lacks_signature(obj, app) else None
+    given = recorded or verdict(delivery_of(obj, key), app)
+    fails = given in ("bad", "stale") or (given == "unsigned" and app.signature == "require")
+    return Checked(archived, given, "recorded" if recorded else "", in_order=not fails)
 
 
-def _check_all(
-    store: Store, keys: Iterator[DeliveryKey | RejectedKey], environ: Mapping[str, str]
-) -> Iterator[Checked]:
+def _check_all(keys: Iterable[ArchivedKey], environ: Mapping[str, str]) -> Iterator[Checked]:
     """Check in key order, some at once, never holding more than a few objects."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         waiting = []
         for key in keys:
-            waiting.append(pool.submit(check, store, key, environ))
+            waiting.append(pool.submit(check, key, environ))
             if len(waiting) > 2 * _AT_ONCE:
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
 
 
+def _as_json(checked: Checked, is_ambiguous: bool) -> str:
+    fields = {"key": str(checked.archived.key), "verdict": checked.verdict}
+    if checked.state:
+        fields["state"] = checked.state
+    if is_ambiguous:
+        fields["bucket"] = checked.archived.bucket
+    return json.dumps(fields)
+
+
 def _summary(counts: Counter[str]) -> str:
-    if not counts:
-        return "Nothing to verify. Try another --app, --bucket, --since or --stage."
-    parts = ", ".join(f"{count} {found}" for found, count in sorted(counts.items()))
-    hint = "\nNo keys or secrets: name them in APPS_FILE." if set(counts) == {"unchecked"} else ""
-    return f"{counts.total()} deliver{'y' if counts.total() == 1 else 'ies'}: {parts}{hint}"
+    parts = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+    return f"{counts.total()} deliver{'y' if counts.total() == 1 else 'ies'}: {parts}"

@@ -19,7 +19,7 @@ from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.packaging import Order, build
 from hookshelf.deploy.policies import PLACEHOLDER, is_configured, policies
 from hookshelf.project import PROJECT_ROOT
-from hookshelf.settings import CONFIG, STAGE, stage_environment
+from hookshelf.settings import CONFIG, LOCAL_STAGE, stage_environment
 
 Json = dict[str, Any]
 
@@ -60,7 +60,7 @@ def usual_gaps(environ: Mapping[str, str]) -> dict[str, float]:
 def stages() -> list[str]:
     """The stages of .chalice/config.json that can be deployed."""
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
-    return [name for name in config["stages"] if name != STAGE]
+    return [name for name in config["stages"] if name != LOCAL_STAGE]
 
 
 def _policies(stage: str, environ: Mapping[str, str], **others: Any) -> dict[str, Json]:

@@ -224,7 +224,7 @@ def _is_weak(member: Member) -> bool:
 
 
 def _is_published(member: Member) -> bool:
-    token = settings.stage_environment(settings.STAGE).get("STAGE_VAR_validToken", "")
+    token = settings.stage_environment(settings.LOCAL_STAGE).get("STAGE_VAR_validToken", "")
     return bool(token) and member.digest == tokens.digest(token).hex()
 
 

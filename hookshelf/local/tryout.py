@@ -1,7 +1,7 @@
 """Keys and secrets for trying out: the same everywhere, so they protect nothing.
 
-Stage `local` knows them (.chalice/apps-local.json), so that `hookshelf send --sign` is verified by
-`make run` without any set-up. Never name them in the settings of a deployed stage.
+Stage `local` knows them (chalicelib/tryout.py), so that `hookshelf send --sign` is verified by
+`make run` without any set-up. Never name them in the apps file of a deployed stage.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from hashlib import sha256
-
-import click
+from typing import NamedTuple, get_args
 
 from chalicelib.apps import App, app_named
 from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.keys import (
     DeliveryKey,
     RejectedKey,
@@ -19,46 +19,118 @@ from chalicelib.keys import (
     hour_prefix,
     is_app,
     parse_key,
+    past_deliveries,
+    past_rejected,
     rejected_prefix,
 )
 from chalicelib.metadata import headers_of
-from chalicelib.settings import BucketPath, from_environment, parse_bucket_path
+from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from chalicelib.sources import source_named, source_names
 from chalicelib.store import Store, open_store
+from chalicelib.types import Verdict
+
+PAGE = 1000  # keys that S3 lists in one request: to skip no more of them, read on
+
+
+class NothingFound(HookshelfError):
+    """No delivery is what was asked for; the text says what there is instead."""
+
+
+class ArchivedKey(NamedTuple):
+    """The key of a delivery, or of a refused one, and the bucket it is in."""
+
+    bucket: str
+    key: DeliveryKey | RejectedKey
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Which deliveries a verb is about. Times are aware UTC; None is no bound."""
+class Selection:
+    """Which deliveries are asked for: by place, app, arrival, and whether they were refused.
 
+    Times are aware UTC; `since` is included, `until` is not, and None is no bound. Of a refused
+    delivery the key says only the day.
+    """
+
+    bucket_path: BucketPath | None = None  # that path alone; None: ARCHIVE_BUCKETS and all below
     app: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     rejected: bool = False
 
 
-def open_place(environ: Mapping[str, str], bucket: str | None) -> tuple[Store, BucketPath]:
-    """The store and place a verb reads: `--bucket`, else the default. Raises UsageError."""
+def select(  # noqa: PLR0913  (one for each option)
+    *,
+    bucket: str | None = None,
+    app: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    rejected: bool = False,
+) -> Selection:
+    """A Selection from what a person typed. Raises MisuseError."""
+    bucket_path = parse_bucket_path(bucket) if bucket is not None else None
+    if bucket is not None and bucket_path is None:
+        raise MisuseError(f"--bucket {bucket!r} is no bucket: use bucket or bucket/path")
+    if app is not None and not is_app(app):
+        raise MisuseError(f"--app {app!r}: no such app name")
+    return Selection(bucket_path, app, since, until, rejected)
+
+
+def bucket_paths(settings: Settings, selection: Selection) -> list[BucketPath]:
+    """Where to look: each place once, though entries of ARCHIVE_BUCKETS may hold one another."""
+    if selection.bucket_path is not None:
+        return [selection.bucket_path]
+    entries = list(dict.fromkeys(settings.bucket_paths))
+    return [
+        entry
+        for entry in entries
+        if not any(other.allows(entry) for other in entries if other != entry)
+    ]
+
+
+def find(environ: Mapping[str, str], selection: Selection) -> Iterator[ArchivedKey]:
+    """What is asked for, in key order within each place. Raises SettingError or Unreadable."""
     settings = from_environment(environ)
-    place = parse_bucket_path(bucket) if bucket else settings.bucket_paths[0]
-    if place is None:
-        raise click.BadParameter("use bucket or bucket/path", param_hint="--bucket")
-    return open_store(settings, place.bucket), place
+    for place in bucket_paths(settings, selection):
+        store = open_store(settings, place.bucket)
+        for key in _scan(store, *_start(place, selection), lambda key: _skip_to(key, selection)):
+            yield ArchivedKey(place.bucket, key)
 
 
-def find(store: Store, place: BucketPath, query: Query) -> Iterator[DeliveryKey | RejectedKey]:
-    """The keys of the deliveries (or refused ones) that match, in key order."""
-    if query.app and not is_app(query.app):
-        raise click.BadParameter("no such app name", param_hint="--app")
-    for listed in store.list(_prefix(place, query), after=_after(place, query)):
-        try:
-            key = parse_key(listed.key)
-        except UnknownKey:
-            continue  # the bucket may hold what is not ours
-        if query.app and not query.rejected and _is_past(key, query):
-            return
-        if isinstance(key, RejectedKey) is query.rejected and _matches(key, place, query):
-            yield key
+def apps_there(environ: Mapping[str, str], selection: Selection) -> list[str]:
+    """The apps that have deliveries, or refused ones, where `selection` looks; in order."""
+    settings = from_environment(environ)
+    everyone = Selection(selection.bucket_path, rejected=selection.rejected)
+    apps = set()
+    for place in bucket_paths(settings, selection):
+
+        def skip_to(key: DeliveryKey | RejectedKey) -> str:
+            if not _skip_to(key, everyone):
+                apps.add(key.app)
+            return _past(key)
+
+        for _ in _scan(open_store(settings, place.bucket), place.prefix, "", skip_to):
+            pass
+    return sorted(apps)
+
+
+def nothing_found(environ: Mapping[str, str], selection: Selection) -> NothingFound:
+    """Why nothing was found: no such app, nothing in that time, or nothing at all."""
+    kind = "refused delivery" if selection.rejected else "delivery"
+    apps = apps_there(environ, selection)
+    if not apps:
+        settings = from_environment(environ)
+        folder = f"{settings.folder}/" if settings.folder else ""
+        places = [
+            f"{folder}{place.bucket}/{place.prefix}" for place in bucket_paths(settings, selection)
+        ]
+        return NothingFound(
+            f"There is no {kind} in {', '.join(places)}. Try another --bucket or --stage"
+        )
+    if selection.app and selection.app not in apps:
+        return NothingFound(
+            f"There is no {kind} of app {selection.app!r}. Apps there are: {', '.join(apps)}"
+        )
+    return NothingFound(f"No {kind} arrived in that time. Try another --since or --until")
 
 
 def delivery_of(obj: ArchiveObject, key: DeliveryKey | RejectedKey) -> Delivery:
@@ -81,28 +153,80 @@ def is_altered(obj: ArchiveObject, key: DeliveryKey | RejectedKey) -> bool:
     return sha256(obj.body).hexdigest() != key.sha256
 
 
-def _prefix(place: BucketPath, query: Query) -> str:
-    if query.rejected:
-        return rejected_prefix(place.prefix, query.app)
-    return app_prefix(place.prefix, query.app) if query.app else place.prefix
+def lacks_signature(obj: ArchiveObject, app: App) -> bool:
+    """Whether a signature header came, and was too long to be kept with the object."""
+    omitted = obj.metadata.get("omitted", "").split(",")
+    return any(header in omitted for header in app.source.signature_headers)
 
 
-def _after(place: BucketPath, query: Query) -> str:
-    """Start the listing at the right hour, where the keys of one app allow it."""
-    if not (query.app and query.since) or query.rejected:
-        return ""
-    return hour_prefix(place.prefix, query.app, query.since)
+def recorded_verdict(obj: ArchiveObject) -> Verdict | None:
+    """What checking its signature gave when it arrived; None where nothing we wrote says so."""
+    recorded = obj.metadata.get("verdict")
+    return next((verdict for verdict in get_args(Verdict) if verdict == recorded), None)
 
 
-def _matches(key: DeliveryKey | RejectedKey, place: BucketPath, query: Query) -> bool:
-    if key.prefix != place.prefix or (query.app and key.app != query.app):
-        return False
+def _start(place: BucketPath, selection: Selection) -> tuple[str, str]:
+    """The narrowest prefix that holds all that is asked for, and the key to list after."""
+    if selection.bucket_path is None or (selection.app is None and not selection.rejected):
+        return place.prefix, ""
+    if selection.rejected:
+        return rejected_prefix(place.prefix, selection.app), ""
+    app = selection.app or ""
+    after = hour_prefix(place.prefix, app, selection.since) if selection.since else ""
+    return app_prefix(place.prefix, app), after
+
+
+def _scan(
+    store: Store,
+    prefix: str,
+    after: str,
+    skip_to: Callable[[DeliveryKey | RejectedKey], str],
+) -> Iterator[DeliveryKey | RejectedKey]:
+    """The keys for which `skip_to` says nothing; for others it says what to list after.
+
+    Whatever the grammar does not know is passed over: the bucket may hold what is not ours.
+    """
+    target = after
+    skipped = PAGE
+    while skipped >= PAGE:
+        after, skipped = target, 0
+        for listed in store.list(prefix, after=after):
+            skipped = skipped + 1 if listed.key <= target else 0
+            if skipped >= PAGE:
+                break
+            if skipped or not (key := _parsed(listed.key)):
+                continue
+            target = skip_to(key)
+            if not target:
+                yield key
+
+
+def _parsed(key: str) -> DeliveryKey | RejectedKey | None:
+    try:
+        return parse_key(key)
+    except UnknownKey:
+        return None
+
+
+def _skip_to(key: DeliveryKey | RejectedKey, selection: Selection) -> str:
+    """Nothing for a key that is asked for, else what to list after to find the next that may be."""
+    is_rejected = isinstance(key, RejectedKey)
+    elsewhere = selection.bucket_path and key.prefix != selection.bucket_path.prefix
+    if is_rejected and not selection.rejected:
+        return past_rejected(key.prefix)
+    if elsewhere or is_rejected != selection.rejected or selection.app not in (None, key.app):
+        return _past(key)
     first, last = _span(key)
-    return not (query.since and last < query.since) and not (query.until and first > query.until)
+    if selection.until and first >= selection.until:
+        return _past(key)
+    if selection.since and last < selection.since:
+        return str(key) if is_rejected else hour_prefix(key.prefix, key.app, selection.since)
+    return ""
 
 
-def _is_past(key: DeliveryKey | RejectedKey, query: Query) -> bool:
-    return bool(query.until and _span(key)[0] > query.until)
+def _past(key: DeliveryKey | RejectedKey) -> str:
+    past = past_rejected if isinstance(key, RejectedKey) else past_deliveries
+    return past(key.prefix, key.app)
 
 
 def _span(key: DeliveryKey | RejectedKey) -> tuple[datetime, datetime]:

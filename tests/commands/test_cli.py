@@ -1,4 +1,4 @@
-"""The command line as a whole; each verb has a test file of its own."""
+"""The command line as a whole; each command has a test file of its own."""
 
 import json
 import os
@@ -11,14 +11,17 @@ from pathlib import Path
 from threading import Thread
 
 import boto3
+import click
 import pytest
 from click.testing import CliRunner
 from support.project import PROJECT, aws_environ
 
+from chalicelib.errors import HookshelfError
 from hookshelf import commands
 from hookshelf.__main__ import main
+from hookshelf.terminal import printable
 
-VERBS = sorted(path.stem for path in Path(commands.__path__[0]).glob("[!_]*.py"))
+COMMANDS = sorted(path.stem for path in Path(commands.__path__[0]).glob("[!_]*.py"))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,20 +36,20 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]], ids=repr)
-def test_it_lists_every_verb_with_what_it_does(arguments: list[str]) -> None:
+def test_it_lists_every_command_with_what_it_does(arguments: list[str]) -> None:
     done = run(*arguments)
     _, _, listed = (done.stdout + done.stderr).partition("Commands:\n")
 
-    assert re.findall(r"^  (\w+)  +\w", listed, re.MULTILINE) == VERBS
+    assert re.findall(r"^  (\w+)  +\w", listed, re.MULTILINE) == COMMANDS
     assert "Traceback" not in done.stderr
 
 
-def test_a_verb_is_found_by_its_file_name() -> None:
-    assert {"send", "verify"} <= set(VERBS)
-    assert main.list_commands(None) == VERBS
+def test_a_command_is_found_by_its_file_name() -> None:
+    assert {"send", "verify"} <= set(COMMANDS)
+    assert main.list_commands(None) == COMMANDS
 
 
-def test_an_unknown_verb_is_misuse() -> None:
+def test_an_unknown_command_is_misuse() -> None:
     done = run("varify")
 
     assert done.returncode == 2
@@ -54,45 +57,49 @@ def test_an_unknown_verb_is_misuse() -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(verb: str) -> None:
-    done = CliRunner().invoke(main, [verb, "--help"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = CliRunner().invoke(main, [name, "--help"])
 
     assert done.exit_code == 0
-    assert re.search(rf"^ +Examples?:\n +hookshelf {verb}\b", done.stdout, re.MULTILINE)
+    assert re.search(rf"^ +Examples?:\n +hookshelf {name}\b", done.stdout, re.MULTILINE)
     assert "Exit status:" in done.stdout
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_option_says_what_it_does(verb: str) -> None:
-    params = main.get_command(None, verb).params
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name: str) -> None:
+    params = main.get_command(None, name).params
     options = [param for param in params if param.param_type_name == "option"]
 
     assert [option.name for option in options if not getattr(option, "help", None)] == []
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_example_is_made_of_options_there_are(verb: str) -> None:
-    done = CliRunner().invoke(main, [verb, "--help"])
-    examples = re.findall(rf"^ +hookshelf {verb}\b(.*)$", done.stdout, re.MULTILINE)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_is_made_of_options_there_are(name: str) -> None:
+    done = CliRunner().invoke(main, [name, "--help"])
+    examples = re.findall(rf"^ +hookshelf {name}\b(.*)$", done.stdout, re.MULTILINE)
     used = set(re.findall(r"--[a-z-]+", " ".join(examples)))
-    known = {name for option in main.get_command(None, verb).params for name in option.opts}
+    known = {opt for option in main.get_command(None, name).params for opt in option.opts}
 
     assert examples
     assert used <= known
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_an_unknown_option_is_misuse(verb: str) -> None:
-    done = CliRunner().invoke(main, [verb, "--no-such-option"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_misuse(name: str) -> None:
+    done = CliRunner().invoke(main, [name, "--no-such-option"])
 
     assert done.exit_code == 2
     assert "No such option" in done.stderr
 
 
-def test_listing_the_verbs_needs_no_setting_and_loads_no_verb() -> None:
-    program = "import sys; from hookshelf.__main__ import main; main.list_commands(None);"
-    program += "print([name for name in sys.modules if name.startswith('hookshelf.commands.')])"
+def test_help_needs_no_setting_loads_no_command_and_nothing_heavy() -> None:
+    program = (
+        "import sys; from hookshelf.__main__ import main\n"
+        "try: main(['--help'], standalone_mode=False)\n"
+        "finally: print([name for name in sys.modules if name.startswith('hookshelf.commands.')"
+        " or name in ('boto3', 'pydantic', 'chalice', 'obstore', 'cryptography')])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=PROJECT,
@@ -102,7 +109,86 @@ def test_listing_the_verbs_needs_no_setting_and_loads_no_verb() -> None:
         timeout=60,
     )
 
-    assert done.stdout == "[]\n"
+    assert done.stdout.endswith("\n[]\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_with_the_first_line_of_its_module(name: str) -> None:
+    path = Path(commands.__path__[0], f"{name}.py")
+    first_line = path.read_text().partition("\n")[0]
+
+    assert re.fullmatch(rf'"""`hookshelf {name}`: \w.*\."""', first_line)
+
+
+def test_whoever_stops_reading_ends_it_quietly() -> None:
+    """`hookshelf --help | head -1`, and likewise in the middle of a long listing."""
+    program = (
+        "import os, sys; from hookshelf.__main__ import main\n"
+        "from hookshelf.terminal import show; import click\n"
+        "@main.command('many')\n"
+        "def many():\n    for n in range(100_000): show(str(n))\n"
+        "main.get_command = lambda ctx, name: many\n"
+        "main(['many'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.stderr.read() == ""
+
+
+# --- what is printed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, ünïcode 🔑", "plain, ünïcode 🔑"),
+        ("\x1b[31m", "\\u001b[31m"),
+        ("a\nb\r\tc\x00\x7f", "a\\u000ab\\u000d\\u0009c\\u0000\\u007f"),
+        ("\x9b2J", "\\u009b2J"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\u2028", "\\u2028"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_what_a_terminal_might_obey_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_what_the_terminal_cannot_write_is_escaped_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from hookshelf.terminal import show; show('\u00fc \u20ac')"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert done.stdout == b"\xfc \\u20ac\n"
+
+
+def test_an_error_that_quotes_what_came_from_outside_is_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    def failing() -> None:
+        raise HookshelfError("first line\nno app \x1b]0;owned\x07")
+
+    monkeypatch.setattr(main, "get_command", lambda ctx, name: failing)
+    done = CliRunner().invoke(main, ["failing"])
+
+    assert done.exit_code == 1
+    assert done.stderr == "Error: first line\nno app \\u001b]0;owned\\u0007\n"
 
 
 class ProxyPage(BaseHTTPRequestHandler):

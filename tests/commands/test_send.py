@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from support.project import PROJECT
 from support.ways import start
 
 from chalicelib.sources import source_named, source_names
+from chalicelib.tryout import APPS
 from hookshelf.__main__ import main
 from hookshelf.local import tryout
 
@@ -42,7 +42,7 @@ class Served:
 
     @property
     def apps_file(self) -> Path:
-        return self.project / ".chalice" / "apps-local.json"
+        return self.project / "chalicelib" / "apps.json"
 
     def url(self, app: str, token: str = LOCAL_TOKEN) -> str:
         query = {"token": token, "app": app, "bucket": f"events/{self.path}"}
@@ -67,13 +67,14 @@ class Served:
             ARCHIVE_FOLDER=str(self.project / "archive"),
             ARCHIVE_BUCKETS="events",
             APPS_FILE=str(self.apps_file),
+            HOOKSHELF_TRYOUT="true",
         )
 
     def configure(self, **apps: Any) -> None:
         """Add apps to the file that is already being served."""
-        found = json.loads(self.apps_file.read_text())
+        there = json.loads(self.apps_file.read_text()) if self.apps_file.exists() else {}
         new = self.apps_file.with_suffix(".new")
-        new.write_text(json.dumps(found | apps))
+        new.write_text(json.dumps(there | apps))
         new.replace(self.apps_file)
 
 
@@ -105,8 +106,7 @@ def copy(source: Path, target: Path) -> None:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("send") / "project") as served:
-        there = json.loads(served.apps_file.read_text())
-        served.configure(**{name: as_tried_out(name) for name in SIGNERS if name not in there})
+        served.configure(**{name: as_tried_out(name) for name in SIGNERS if name not in APPS})
         yield served
 
 
@@ -130,9 +130,9 @@ def test_what_is_sent_signed_is_verified_until_someone_alters_it(tmp_path: Path)
     with serving(tmp_path / "project") as served:
         send = ["send", "--source", "sendgrid", "--sign", "--port", str(served.port)]
         sent = hookshelf(served.project, *send)
-    status, answer = sent.stdout.split(maxsplit=1)
+    status, response = sent.stdout.split(maxsplit=1)
     verified = hookshelf(served.project, "verify")
-    key = json.loads(answer)["key"]
+    key = json.loads(response)["key"]
     file = served.project / "archive" / "events" / key
     file.write_bytes(file.read_bytes().replace(b"delivered", b"bounced"))
     altered = hookshelf(served.project, "verify", "--json")
@@ -140,7 +140,7 @@ def test_what_is_sent_signed_is_verified_until_someone_alters_it(tmp_path: Path)
     assert (sent.returncode, status) == (0, "200")
     assert (verified.returncode, verified.stdout) == (0, "1 delivery: 1 verified\n")
     assert altered.returncode == 1
-    assert json.loads(altered.stdout) == {"key": key, "verdict": "bad", "altered": True}
+    assert json.loads(altered.stdout) == {"key": key, "verdict": "bad", "state": "altered"}
 
 
 def hookshelf(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -317,12 +317,12 @@ def test_one_refusal_among_many_is_exit_code_1(served: Served) -> None:
     assert done.stdout.count("403  ") == 2
 
 
-def test_in_json_each_answer_is_a_line(served: Served) -> None:
+def test_in_json_each_response_is_a_line(served: Served) -> None:
     done = served.send("stripe", "--sign", "--count", "2", "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
 
     assert [line["status"] for line in lines] == [200, 200]
-    assert [line["answer"]["key"] for line in lines] == [key for key, _ in served.stored()]
+    assert [line["response"]["key"] for line in lines] == [key for key, _ in served.stored()]
 
 
 def test_without_a_url_it_sends_to_where_make_run_serves(served: Served) -> None:
@@ -343,7 +343,8 @@ def test_no_server_is_a_clear_error_without_the_token() -> None:
         done = run("send", "--port", str(port))
 
     assert done.exit_code == 1
-    assert re.fullmatch(r"Error: No answer: .*\. Is `make run` running\?\n", done.stderr)
+    assert done.stderr.startswith(f"Error: No response from http://127.0.0.1:{port}/input: ")
+    assert done.stderr.endswith(". Is `make run` running?\n")
     assert LOCAL_TOKEN not in done.output
 
 
@@ -353,7 +354,6 @@ CANARY = "token-that-nobody-may-see"
 @pytest.mark.parametrize(
     "url",
     [
-        f"http://127.0.0.1:9/input?token={CANARY}",
         f"http://127.0.0.1:9/input?token={CANARY} and a space",
         f"http://127.0.0.1:9/input?token={CANARY}\n",
         f"http://127.0.0.1:9/input?token={CANARY}é",
@@ -365,17 +365,45 @@ CANARY = "token-that-nobody-may-see"
         f"/input?token={CANARY}",
     ],
 )
-def test_a_url_that_cannot_be_sent_to_is_an_error_that_does_not_repeat_it(url: str) -> None:
+def test_a_url_that_cannot_be_sent_to_is_misuse_and_is_not_repeated(url: str) -> None:
     done = run("send", "--url", url)
 
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: No answer: ")
+    assert done.exit_code == 2
+    assert "Invalid value for --url: begin with http:// or https://" in done.stderr
     assert CANARY not in done.output
-    assert isinstance(done.exception, SystemExit)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("query", "shown"),
+    [
+        (f"/input?token={CANARY}", "/input"),
+        (f"/input&token={CANARY}", "/input"),
+        (f"/input/token={CANARY}", "/input/token"),
+        (f"/input%3Ftoken={CANARY}", "/input"),
+    ],
+)
+def test_where_nobody_responds_the_url_that_was_tried_is_named_without_its_query(
+    query: str, shown: str
+) -> None:
+    done = run("send", "--url", f"http://user:{CANARY}@127.0.0.1:9{query}")
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: No response from http://127.0.0.1:9{shown}: ")
+    assert done.stderr.endswith(". Is the address right?\n")
+    assert CANARY not in done.output
+
+
+def test_an_empty_body_is_said_to_be_one(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "nothing.json"
+    file.touch()
+    done = served.send("generic", "--bytes", str(file))
+
+    assert done.exit_code == 1
+    assert done.stderr == f"{file} is empty: what is sent is an empty body.\n"
+
+
+@pytest.mark.parametrize(
+    "response",
     [
         b"",
         b"garbage\r\n\r\n",
@@ -383,23 +411,42 @@ def test_a_url_that_cannot_be_sent_to_is_an_error_that_does_not_repeat_it(url: s
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
     ],
 )
-def test_an_answer_that_is_no_http_is_a_clear_error(answer: bytes) -> None:
+def test_a_response_that_is_no_http_is_a_clear_error(response: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer_once, args=(server, answer))
+        thread = threading.Thread(target=respond_once, args=(server, response))
         thread.start()
         done = run("send", "--url", f"http://127.0.0.1:{server.getsockname()[1]}/?token={CANARY}")
         thread.join()
 
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: No answer: ")
+    assert done.stderr.startswith("Error: No response from http://127.0.0.1:")
     assert CANARY not in done.output
 
 
-def answer_once(server: socket.socket, answer: bytes) -> None:
+HOSTILE = "\x1b]0;owned\x07 \x9b2J \u202egnirts \x7f \u2028next \r\nError: none"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "json"])
+def test_what_a_server_responds_cannot_speak_to_the_terminal(arguments: list[str]) -> None:
+    body = json.dumps({"reason": HOSTILE}, ensure_ascii=False).encode() + HOSTILE.encode()
+    body = body if not arguments else json.dumps({"reason": HOSTILE}).encode()
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=respond_once, args=(server, head + body))
+        thread.start()
+        done = run("send", "--url", f"http://127.0.0.1:{server.getsockname()[1]}/", *arguments)
+        thread.join()
+
+    assert done.stdout.endswith("\n")
+    assert done.stdout[:-1].isprintable()
+    assert "\\u001b]0;owned\\u0007" in done.stdout
+
+
+def respond_once(server: socket.socket, response: bytes) -> None:
     connection, _ = server.accept()
     with connection:
         connection.recv(65536)
-        connection.sendall(answer)
+        connection.sendall(response)
 
 
 @pytest.mark.parametrize(
@@ -408,6 +455,7 @@ def answer_once(server: socket.socket, answer: bytes) -> None:
         (["--source", "nobody"], "'nobody' is not one of"),
         (["--count", "0"], "0 is not in the range"),
         (["--repeat", "-1"], "-1 is not in the range"),
+        (["--port", "80000"], "80000 is not in the range 1<=x<=65535"),
         (["--bytes", "no-such-file"], "'no-such-file' does not exist"),
         (["--key", "no-such-file"], "'no-such-file'"),
         (["--source", "generic", "--bad-signature"], "generic does not sign"),

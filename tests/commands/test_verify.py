@@ -14,7 +14,8 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from support.project import PROJECT
+from support.project import PROJECT, aws_environ
+from support.rehearsal import ENVIRONMENT, deploy
 
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import ArchiveObject, Delivery
@@ -122,7 +123,7 @@ def test_it_names_the_keys_of_what_is_not_in_order(archive: Archive) -> None:
     assert done.stdout == f"bad  {bad}\n2 deliveries: 1 bad, 1 verified\n"
 
 
-def test_in_json_each_delivery_is_a_line_and_nothing_else_is_said(archive: Archive) -> None:
+def test_in_json_each_delivery_is_a_line_and_the_summary_goes_elsewhere(archive: Archive) -> None:
     keys = [archive.holds(arrived=NOON + timedelta(hours=hour)) for hour in range(3)]
     done = archive.verify("--json")
 
@@ -130,6 +131,7 @@ def test_in_json_each_delivery_is_a_line_and_nothing_else_is_said(archive: Archi
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
         {"key": key, "verdict": "verified"} for key in keys
     ]
+    assert done.stderr == "3 deliveries: 3 verified\n"
 
 
 def test_one_delivery_is_not_counted_as_deliveries(archive: Archive) -> None:
@@ -141,8 +143,10 @@ def test_one_delivery_is_not_counted_as_deliveries(archive: Archive) -> None:
 def test_where_there_is_nothing_it_says_what_to_try(archive: Archive) -> None:
     done = archive.verify()
 
-    assert done.exit_code == 0
-    assert done.stdout.startswith("Nothing to verify. Try another --app, ")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: There is no delivery in ")
+    assert "Try another --bucket or --stage" in done.stderr
 
 
 def test_where_nothing_can_be_checked_it_says_what_is_missing(archive: Archive) -> None:
@@ -205,13 +209,20 @@ def hours(archive: Archive) -> dict[int, str]:
     [
         (["--since", "2026-11-20T12:00"], [0, 1, 2]),
         (["--since", "2026-11-20T12:00:00.000001"], [1, 2]),
-        (["--until", "2026-11-20T12:00"], [-2, -1, 0]),
-        (["--until", "2026-11-20T11:59:59.999999Z"], [-2, -1]),
+        (["--until", "2026-11-20T12:00"], [-2, -1]),
+        (["--until", "2026-11-20T12:00:00.000001Z"], [-2, -1, 0]),
         (["--since", "2026-11-20T11:30", "--until", "2026-11-20T12:30"], [0]),
-        (["--since", "2026-11-20T13:00+01:00", "--until", "2026-11-20T13:00+01:00"], [0]),
+        (["--since", "2026-11-20T13:00+01:00", "--until", "2026-11-20T14:00+01:00"], [0]),
+        (["--since", "2026-11-20T13:00", "--tz", "Europe/Berlin"], [0, 1, 2]),
+        (["--until", "2026-11-20T13:00Z", "--tz", "Asia/Tokyo"], [-2, -1, 0]),
         (["--since", "2026-11-20"], [-2, -1, 0, 1, 2]),
         (["--since", "2026-11-21"], []),
-        (["--until", "2026-11-20"], []),
+        (["--until", "2026-11-20"], [-2, -1, 0, 1, 2]),
+        (["--until", "2026-11-19"], []),
+        (["--since", "2026-11-20", "--until", "2026-11-20"], [-2, -1, 0, 1, 2]),
+        # In Honolulu it is the 20th from 10:00 UTC on, and in Kiritimati the 21st.
+        (["--until", "2026-11-19", "--tz", "Pacific/Honolulu"], []),
+        (["--since", "2026-11-21", "--tz", "Pacific/Kiritimati"], [-2, -1, 0, 1, 2]),
         (["--since", "2026-11-20T13:00", "--until", "2026-11-20T11:00"], []),
     ],
 )
@@ -254,8 +265,9 @@ def test_only_what_lies_at_the_path_that_is_asked_for(archive: Archive) -> None:
     below = archive.holds(prefix="trials/one/")
     archive.holds(prefix="trials/")
 
-    assert archive.lines() == [(top, "verified")]
+    assert archive.lines("--bucket", bucket) == [(top, "verified")]
     assert archive.lines("--bucket", f"{bucket}/trials/one") == [(below, "verified")]
+    assert len(archive.lines()) == 3
 
 
 def test_only_the_bucket_that_is_asked_for(in_folder: Archive) -> None:
@@ -309,6 +321,160 @@ def test_objects_that_are_not_ours_are_passed_over(archive: Archive) -> None:
     assert archive.lines("--rejected") == []
 
 
+# --- what no other key may hide
+
+
+def test_apps_at_paths_named_like_an_app_hide_none_of_its_deliveries(archive: Archive) -> None:
+    """`bucket=events/shop&app=a` is stored below `shop/`, between what shop itself receives."""
+    shop = {day: archive.holds(n=day, arrived=NOON + timedelta(days=day)) for day in range(3)}
+    for app in ("a", "zebra"):
+        archive.holds(app, arrived=NOON + timedelta(days=9), prefix="shop/")
+    archive.put(
+        to_rejected(
+            signed("a", arrived=NOON + timedelta(days=9)),
+            source_named("github"),
+            reason="Invalid signature",
+            prefix="shop/",
+        )
+    )
+    until = ["--app", "shop", "--until", "2026-11-21"]
+
+    assert archive.lines(*until) == [(shop[0], "verified"), (shop[1], "verified")]
+    assert archive.lines("--bucket", archive.environ["ARCHIVE_BUCKETS"], *until) == [
+        (shop[0], "verified"),
+        (shop[1], "verified"),
+    ]
+
+
+def test_without_a_bucket_every_entry_and_all_below_it_is_read_once(in_folder: Archive) -> None:
+    in_folder.environ["ARCHIVE_BUCKETS"] = "events,events/shop,other/deep,events"
+    keys = [in_folder.holds(n=n, prefix=p) for n, p in enumerate(["", "shop/", "trials/one/"])]
+    thing = to_object(signed("shop", n=7), source_named("github"), prefix="deep/er/")
+    keys.append(in_folder.put(thing, "other"))
+    in_folder.put(to_object(signed("shop", n=8), source_named("github")), "other")
+
+    assert sorted(key for key, _ in in_folder.lines("--app", "shop")) == sorted(keys)
+
+
+def test_where_there_are_several_buckets_each_line_names_its_own(in_folder: Archive) -> None:
+    in_folder.environ["ARCHIVE_BUCKETS"] = "events,other"
+    key = in_folder.holds(secret="wrong")
+
+    assert json.loads(in_folder.verify("--json").stdout) == {
+        "key": key,
+        "verdict": "bad",
+        "bucket": "events",
+    }
+    assert in_folder.verify().stdout.startswith(f"bad  events/{key}\n")
+    assert in_folder.verify("--bucket", "events").stdout.startswith(f"bad  {key}\n")
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_what_is_found_does_not_depend_on_how_it_is_listed(
+    in_folder: Archive, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookshelf.reading.deliveries.PAGE", page)
+    apps = ["a", "shop", "shop-2", "z"]
+    prefixes = ["", "a/", "shop/", "shop/z/"]
+    days = [NOON + timedelta(days=day) for day in range(-2, 3)]
+    keys = {
+        (app, prefix, day): in_folder.holds(app, arrived=day, prefix=prefix)
+        for app in apps
+        for prefix in prefixes
+        for day in days
+    }
+    range_ = ["--since", "2026-11-19", "--until", "2026-11-21"]
+
+    for app in apps:
+        wanted = {key for (name, _, day), key in keys.items() if name == app and day in days[1:4]}
+        assert {key for key, _ in in_folder.lines("--app", app, *range_)} == wanted
+    for prefix in prefixes:
+        wanted = {key for (_, other, _), key in keys.items() if other == prefix}
+        bucket = f"events/{prefix}".rstrip("/")
+        assert {key for key, _ in in_folder.lines("--bucket", bucket)} == wanted
+
+
+def test_an_app_that_does_not_exist_is_named_with_those_there_are(archive: Archive) -> None:
+    archive.holds("shop")
+    archive.holds("mail", prefix="trials/")
+    archive.holds("late", rejected=True)
+    done = archive.verify("--app", "shpo")
+    rejected = archive.verify("--rejected", "--app", "shop")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "Error: There is no delivery of app 'shpo'. Apps there are: mail, shop\n"
+    assert rejected.exit_code == 1
+    assert "no refused delivery of app 'shop'. Apps there are: late\n" in rejected.stderr
+
+
+def test_where_nothing_arrived_in_the_time_asked_for_that_is_said(archive: Archive) -> None:
+    archive.holds("shop")
+    done = archive.verify("--app", "shop", "--until", "2026-11-01")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: No delivery arrived in that time. Try another --since or --until\n"
+    )
+
+
+# --- what was recorded at arrival
+
+
+LONG = {"x-hub-signature-256": "sha256=" + "0" * 2_000}
+
+
+def test_where_the_signature_did_not_fit_the_verdict_of_the_arrival_counts(
+    archive: Archive,
+) -> None:
+    """It cannot be proved again, and is not called `unsigned`, or `bad`, for that."""
+    good = Delivery("shop", LONG, b"{}", NOON)
+    bad = replace(good, body=b"[]", arrived=NOON + timedelta(seconds=1))
+    keys = [
+        archive.put(to_object(delivery, source_named("github"), verdict=verdict))
+        for delivery, verdict in ((good, "verified"), (bad, "bad"))
+    ]
+    proved = archive.holds(arrived=NOON + timedelta(seconds=2))
+    done, in_json = archive.verify(), archive.verify("--json")
+
+    assert (done.exit_code, in_json.exit_code) == (1, 1)
+    assert done.stdout == (
+        f"bad (recorded)  {keys[1]}\n"
+        "3 deliveries: 1 bad (recorded), 1 verified, 1 verified (recorded)\n"
+    )
+    assert [json.loads(line) for line in in_json.stdout.splitlines()] == [
+        {"key": keys[0], "verdict": "verified", "state": "recorded"},
+        {"key": keys[1], "verdict": "bad", "state": "recorded"},
+        {"key": proved, "verdict": "verified"},
+    ]
+
+
+def test_where_the_time_that_was_signed_did_not_fit_the_verdict_of_the_arrival_counts(
+    archive: Archive,
+) -> None:
+    slack = source_named("slack")
+    assert slack.sign
+    headers = slack.sign(b"{}", SECRET, 0) | {"x-slack-request-timestamp": "0" * 2_000}
+    archive.put(to_object(Delivery("chat", headers, b"{}", NOON), slack, verdict="stale"))
+    archive.configure(chat={"source": "slack", "secrets": [SECRET], "max_age": 300})
+
+    assert archive.verify().stdout.endswith("\n1 delivery: 1 stale (recorded)\n")
+
+
+def test_a_recorded_verdict_that_is_none_is_not_believed(archive: Archive) -> None:
+    obj = to_object(Delivery("shop", LONG, b"{}", NOON), source_named("github"))
+    archive.put(replace(obj, metadata={**obj.metadata, "verdict": "great"}))
+
+    assert [verdict for _, verdict in archive.lines()] == ["unsigned"]
+
+
+def test_an_altered_body_is_bad_whatever_was_recorded(in_folder: Archive) -> None:
+    obj = to_object(Delivery("shop", LONG, b"{}", NOON), source_named("github"), verdict="verified")
+    key = in_folder.put(obj)
+    (in_folder.folder / "archive" / "events" / key).write_bytes(b"[]")
+
+    assert json.loads(in_folder.verify("--json").stdout)["state"] == "altered"
+
+
 # --- what was altered since
 
 
@@ -323,7 +489,7 @@ def test_a_body_altered_on_the_disk_is_bad_and_said_to_be_altered(
     done = in_folder.verify("--json", *arguments)
 
     assert done.exit_code == 1
-    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "altered": True}
+    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "state": "altered"}
     assert in_folder.verify(*arguments).stdout.startswith(f"bad (altered)  {key}\n")
 
 
@@ -334,7 +500,7 @@ def test_a_body_replaced_in_s3_is_bad_and_said_to_be_altered(in_s3: Archive) -> 
     done = in_s3.verify("--json")
 
     assert done.exit_code == 1
-    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "altered": True}
+    assert json.loads(done.stdout) == {"key": key, "verdict": "bad", "state": "altered"}
 
 
 def test_a_body_is_known_to_be_altered_even_where_no_signature_is_checked(
@@ -417,13 +583,15 @@ def test_nothing_in_a_bucket_changes(in_s3: Archive) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--since", "yesterday"], "'yesterday' is neither a duration like 14d nor a time like"),
+        (["--since", "yesterday"], "'yesterday' is neither a duration (14d), nor a date, nor"),
         (["--until", "14 d"], "neither a duration"),
         (["--since", "999999w"], "neither a duration"),
         (["--since", ""], "neither a duration"),
         (["--bucket", "events/"], "use bucket or bucket/path"),
         (["--bucket", "No Bucket"], "use bucket or bucket/path"),
         (["--app", "no app"], "no such app name"),
+        (["--tz", "Berlin"], "'Berlin' is no time zone. Use a name like Europe/Berlin"),
+        (["--tz", "../../etc/passwd"], "is no time zone"),
         (["--stage", "nowhere"], "No stage 'nowhere'"),
         (["--nothing"], "No such option"),
         (["key"], "unexpected extra argument"),
@@ -489,6 +657,15 @@ def test_a_bucket_that_is_not_there_is_a_clear_error(in_s3: Archive, client: str
     assert done.stderr.startswith("Error: The archive cannot be reached: ")
 
 
+def test_without_credentials_it_says_what_to_do(in_s3: Archive) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del in_s3.environ[name]
+    done = in_s3.verify()
+
+    assert done.exit_code == 2
+    assert "Error: No AWS credentials. Set AWS_PROFILE, or log in\n" in done.stderr
+
+
 def test_an_archive_folder_that_is_a_file_is_a_clear_error(in_folder: Archive) -> None:
     (in_folder.folder / "archive").write_text("a file")
     done = in_folder.verify()
@@ -500,7 +677,7 @@ def test_an_archive_folder_that_is_a_file_is_a_clear_error(in_folder: Archive) -
 def test_an_archive_folder_that_is_not_there_is_not_made(in_folder: Archive) -> None:
     done = in_folder.verify()
 
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert not (in_folder.folder / "archive").exists()
 
 
@@ -508,11 +685,24 @@ def test_an_archive_folder_that_is_not_there_is_not_made(in_folder: Archive) -> 
 
 
 def test_the_settings_of_a_stage_beat_the_shells(in_folder: Archive) -> None:
-    """Stage `dev` is not configured yet, and says so."""
+    """Stage `dev` is not configured yet, and nobody is logged in to see whether it is deployed."""
     done = in_folder.verify("--stage", "dev")
 
     assert done.exit_code == 2
     assert "ARCHIVE_BUCKETS has the entry 'CHANGE-ME'" in done.stderr
+    assert "settings of stage dev as .chalice/config.json has them, not as it is" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_deployed_is_read_as_it_is_deployed(
+    aws_shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`deploy --bucket` leaves .chalice/config.json as it is, with its CHANGE-ME."""
+    deploy(tmp_path)
+    monkeypatch.setattr("hookshelf.deploy.deployment.PROJECT_ROOT", tmp_path)
+    key = Archive({**aws_environ(aws_shell), **ENVIRONMENT}, tmp_path).holds(prefix="in/")
+
+    assert Archive({}, tmp_path).lines("--stage", "dev") == [(key, "unchecked")]
 
 
 def test_without_settings_it_looks_where_make_run_archives(tmp_path: Path) -> None:
@@ -520,8 +710,8 @@ def test_without_settings_it_looks_where_make_run_archives(tmp_path: Path) -> No
     (project / ".chalice").mkdir(parents=True)
     for name in ("chalicelib", "hookshelf"):
         copy_tree(PROJECT / name, project / name)
-    for name in ("config.json", "apps-local.json"):
-        (project / ".chalice" / name).write_bytes((PROJECT / ".chalice" / name).read_bytes())
+    config = Path(".chalice", "config.json")
+    (project / config).write_bytes((PROJECT / config).read_bytes())
     archive = Archive(
         {"ARCHIVE_FOLDER": str(project / "archive"), "ARCHIVE_BUCKETS": "events"}, tmp_path
     )

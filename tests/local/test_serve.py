@@ -1,13 +1,15 @@
 """`python -m hookshelf.local.serve`, which is what `make run` runs, in a copy of the project."""
 
 import json
-import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -19,35 +21,59 @@ from support.local_server import (
     free_port,
     serving,
 )
-from support.project import SAMPLES
+from support.project import PROJECT, SAMPLES
+
+from chalicelib import apps
+from chalicelib.apps import AppError, app_named
+from chalicelib.models import check_apps, read_apps
+from chalicelib.settings import SettingError
+from chalicelib.sources import source_named, source_names
+from chalicelib.tryout import APPS, PUBLIC_KEY, SECRET
+from hookshelf import settings
+from hookshelf.local import address, serve, tryout
 
 SENT = (SAMPLES / "sendgrid" / "batch" / "body.json").read_bytes()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """As much of the project as is looked at before it is served."""
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / "chalicelib").mkdir()
+    shutil.copy(PROJECT / ".chalice" / "config.json", tmp_path / ".chalice")
+    return tmp_path
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
     """A copy whose path needs quoting in a shell."""
     return copy_of_project(tmp_path / "it's my project")
 
 
 @pytest.fixture
-def server(project: Path) -> Iterator[Server]:
-    with serving(project) as server:
+def server(copy: Path) -> Iterator[Server]:
+    with serving(copy) as server:
         yield server
 
 
 def test_the_printed_curl_line_archives_the_sample_byte_for_byte(server: Server) -> None:
-    status, answer = curl(server)
+    status, response = curl(server)
 
-    assert (status, answer["result"], answer["bucket"]) == (200, "success", "events")
-    assert (server.project / "archive" / "events" / answer["key"]).read_bytes() == SENT
+    assert (status, response["result"], response["bucket"]) == (200, "success", "events")
+    assert (server.project / "archive" / "events" / response["key"]).read_bytes() == SENT
 
 
 def test_the_curl_line_is_printed_before_the_app_is_loaded_and_the_port_opened(
-    project: Path,
+    copy: Path,
 ) -> None:
-    (project / "app.py").write_text("raise SystemExit(7)")
-    done = run(project, "--port", str(free_port()))
+    (copy / "app.py").write_text("raise SystemExit(7)")
+    done = subprocess.run(
+        [sys.executable, "-m", "hookshelf.local.serve", f"--port={free_port()}"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
 
     assert done.returncode == 7
     assert "\ncurl " in done.stdout
@@ -82,22 +108,25 @@ def test_a_port_in_use_is_named_with_what_to_do(project: Path) -> None:
 
 
 def test_a_number_that_is_no_port_is_named(project: Path) -> None:
-    done = run(project, "--port", "99999")
+    for port in ("80000", "0", "-1", "http", "80000000000000000000"):
+        done = run(project, f"--port={port}")
 
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: Port 99999: ")
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"Error: Port {port}: use a number from 1 to 65535. Try: PORT=8001 make run\n"
+        )
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "mend"),
+    ("variable", "value", "fix"),
     [
         ("ARCHIVE_BUCKETS", "events/", "Write each as bucket or bucket/path"),
         ("ARCHIVE_CLIENT", "curl", "Use auto, obstore or boto3"),
         ("ARCHIVE_BUCKET_OWNER", "me", "Use an account id of 12 digits"),
     ],
 )
-def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_mend(
-    project: Path, variable: str, value: str, mend: str
+def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_fix(
+    project: Path, variable: str, value: str, fix: str
 ) -> None:
     configure(project, **{variable: value})
     done = run(project, "--port", str(free_port()))
@@ -105,7 +134,7 @@ def test_a_broken_setting_stops_it_with_the_variable_the_value_and_the_mend(
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: {variable} ")
     assert repr(value) in done.stderr
-    assert mend in done.stderr
+    assert fix in done.stderr
     assert done.stdout == ""
 
 
@@ -124,16 +153,14 @@ def test_a_stage_without_a_token_is_not_served(project: Path) -> None:
 
 
 def test_a_mistake_in_the_apps_file_is_named_by_app_and_field(project: Path) -> None:
-    file = project / ".chalice" / "apps-local.json"
-    apps = json.loads(file.read_text()) | {
-        "shop": {"source": "sendgrid", "public_keys": ["canary"]}
-    }
-    file.write_text(json.dumps(apps))
+    file = project / "chalicelib" / "apps.json"
+    file.write_text('{\n"shop": {"source": "sendgrid",\n"public_keys": ["canary"]}}')
     done = run(project, "--port", str(free_port()))
 
     assert done.returncode == 1
     assert "shop" in done.stderr
     assert "public_keys[0]" in done.stderr
+    assert f"({file}, line 3)" in done.stderr
     assert "canary" not in done.stderr + done.stdout
 
 
@@ -146,9 +173,107 @@ def test_a_config_that_is_not_json_is_named(project: Path) -> None:
     assert done.stderr.startswith(f"Error: {file} has no readable stage `local`: ")
 
 
-def test_the_curl_line_carries_the_configured_token_quoted(project: Path) -> None:
-    configure(project, STAGE_VAR_validToken=f"sha256:{'0' * 64}, it's&mine")
-    with serving(project) as server:
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["", "of-my-own.json"])
+def test_there_is_one_apps_file_which_is_named_and_counts(copy: Path, named: str) -> None:
+    """An app that it configures keeps what it says; the others keep their keys for trying out."""
+    file = copy / (named or "chalicelib/apps.json")
+    file.write_text('{"sendgrid": {"signature": "require", "public_keys": ["' + PUBLIC_KEY + '"]}}')
+    with serving(copy, environ={"APPS_FILE": named} if named else {}) as server:
+        status, response = curl(server)
+
+    assert (status, response["reason"]) == (403, "Invalid signature")
+    assert f"\nApps file: {file}: sendgrid.\n" in server.welcome
+    assert "\nApps with a key for trying out: github, meta, slack, " in server.welcome
+
+
+def test_the_apps_file_is_named_with_what_it_configures(project: Path) -> None:
+    file = project / "chalicelib" / "apps.json"
+    without = run(project, f"--port={free_port()}").stdout
+    file.write_text('{"shop": {}, "github": {}}')
+    with_two = run(project, f"--port={free_port()}").stdout
+
+    assert f"\nApps file: {file}, which need not be there.\n" in without
+    assert "\nApps with a key for trying out: github, meta, sendgrid, " in without
+    assert f"\nApps file: {file}: shop, github.\n" in with_two
+    assert "\nApps with a key for trying out: meta, sendgrid, " in with_two
+
+
+def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> None:
+    served = run(
+        project,
+        f"--port={free_port()}",
+        ARCHIVE_BUCKETS="mine",
+        DIRECT_APP="ours-privacy",
+        STAGE_VAR_validToken="a-token-of-mine",
+    )
+    config = project / ".chalice" / "config.json"
+
+    assert served.stdout.splitlines()[:2] == [
+        f"{name} of the shell does not count: stage local of {config} sets it."
+        for name in ("ARCHIVE_BUCKETS", "STAGE_VAR_validToken")
+    ]
+    assert "a-token-of-mine" not in served.stdout + served.stderr
+
+
+TYPOS = {
+    "a field": ('{\n "shop": {\n  "signatur": "require"}}', "signatur", 3),
+    "a value": ('{"shop":\n {"any_body": false,\n\n "signature": "yes"}}', "signature", 4),
+    "a source": ('{"x": {"source": "github"},\n"shop": {"source": "sendgrit"}}', "source", 2),
+    "a number": ('{"shop": {"source": "stripe", "max_age": 0}}', "max_age", 1),
+    "a kind": ('{"shop": {"secrets": "abc"}}', "secrets", 1),
+}
+
+
+@pytest.mark.parametrize(("text", "field", "line"), TYPOS.values(), ids=TYPOS)
+def test_the_same_typo_has_the_same_message_wherever_it_is_met(
+    tmp_path: Path, text: str, field: str, line: int
+) -> None:
+    """`make run` and the doctor check the whole file, deploy its shape, verify the app it reads."""
+    file = tmp_path / "apps.json"
+    file.write_text(text)
+    environ = {"APPS_FILE": str(file)}
+    messages = []
+    for check in (check_apps, read_apps, lambda environ: app_named("shop", environ)):
+        with pytest.raises(AppError) as caught:
+            check(environ)
+        messages.append(str(caught.value))
+
+    assert len(set(messages)) == 1
+    assert messages[0].startswith(f"APPS_FILE has a wrong {field} for app shop: ")
+    assert messages[0].endswith(f" ({file}, line {line})")
+
+
+def test_what_is_no_json_is_told_with_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "apps.json"
+    file.write_text('{"shop": {\n"source" "github"}}')
+    with pytest.raises(SettingError) as caught:
+        check_apps({"APPS_FILE": str(file)})
+
+    assert str(caught.value).startswith("APPS_FILE is not JSON: Expecting ':' delimiter (")
+    assert str(caught.value).endswith(f"({file}, line 2)")
+
+
+# --- keys for trying out
+
+
+def test_the_keys_for_trying_out_are_those_that_send_signs_with() -> None:
+    assert tryout.secret() == SECRET
+    assert tryout.public_key_of(tryout.private_key()) == PUBLIC_KEY
+    assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {"sumo"}
+
+
+def test_no_lambda_function_takes_a_key_for_trying_out() -> None:
+    environ = {"HOOKSHELF_TRYOUT": "true", "AWS_LAMBDA_FUNCTION_NAME": "hookshelf-dev"}
+
+    assert app_named("github", environ).keys == app_named("github", {}).keys
+    assert app_named("github", {"HOOKSHELF_TRYOUT": "true"}).keys.secrets
+
+
+@pytest.mark.slow
+def test_the_curl_line_carries_the_configured_token_quoted(copy: Path) -> None:
+    configure(copy, STAGE_VAR_validToken=f"sha256:{'0' * 64}, it's&mine")
+    with serving(copy) as server:
         status, _ = curl(server)
 
     assert status == 200
@@ -171,11 +296,17 @@ def configure(project: Path, **variables: str) -> None:
 
 
 def run(project: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hookshelf.local.serve", *arguments],
-        cwd=project,
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    """All that is done before anything is served, as if the project were this one."""
+    out, err, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for module in (settings, serve, address):
+            patch.setattr(module, "CONFIG", project / ".chalice" / "config.json")
+        for module in (settings, serve, apps):
+            patch.setattr(module, "PROJECT_ROOT", project)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        try:
+            serve.main(arguments, serve=lambda environ, port: None)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

@@ -119,11 +119,11 @@ def test_a_relative_path_is_counted_from_the_project(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert "sendgrid" in apps.entries({"APPS_FILE": ".chalice/apps-local.json"})
+    assert "stages" in apps.entries({"APPS_FILE": ".chalice/config.json"})
 
 
 def test_what_stage_local_is_configured_with_is_in_order() -> None:
-    found = models.check_apps({"APPS_FILE": ".chalice/apps-local.json"})
+    found = models.check_apps({"HOOKSHELF_TRYOUT": "true"})
 
     assert {"sendgrid", "stripe", "github"} <= set(found) <= source_names() | {"sumo"}
 

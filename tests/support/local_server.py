@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +48,21 @@ def copy_of_project(to: Path) -> Path:
 
 @contextmanager
 def serving(
-    project: Path, command: str = f"{sys.executable} -m hookshelf.local.serve --port {{port}}"
+    project: Path,
+    command: str = f"{sys.executable} -m hookshelf.local.serve --port {{port}}",
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Serve `project` on a free port until the block ends."""
+    """Serve `project` on a free port until the block ends; `environ` is added to the shell's."""
     port = free_port()
     process = subprocess.Popen(
         f"exec {command.format(port=port)}",
         shell=True,
         cwd=project,
-        env=fresh_shell() | {"PYTHONUNBUFFERED": "1"},  # or "Serving on" would wait in a pipe
+        env={
+            **fresh_shell(),
+            "PYTHONUNBUFFERED": "1",
+            **(environ or {}),
+        },  # or "Serving on" would wait in a pipe
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

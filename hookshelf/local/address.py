@@ -1,0 +1,26 @@
+"""Where `make run` serves, and with which token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from chalicelib.settings import SettingError
+from hookshelf.settings import CONFIG, LOCAL_STAGE
+
+HOST = "127.0.0.1"
+TOKEN_VARIABLE = "STAGE_VAR_validToken"
+
+
+def local_url(environ: Mapping[str, str], port: int, app: str) -> str:
+    """The whole URL for an app, with the first token that is not kept as a hash.
+
+    Raises SettingError where stage `local` has no token.
+    """
+    tokens = [token.strip() for token in environ.get(TOKEN_VARIABLE, "").split(",")]
+    if not any(tokens):
+        raise SettingError(
+            TOKEN_VARIABLE, f"is not set. Put a token under stage `{LOCAL_STAGE}` of {CONFIG}"
+        )
+    plain = next((token for token in tokens if token and not token.startswith("sha256:")), None)
+    return f"http://{HOST}:{port}/input?{urlencode({'token': plain or 'YOUR-TOKEN', 'app': app})}"
