@@ -428,7 +428,7 @@ def test_where_the_signature_did_not_fit_the_verdict_of_the_arrival_counts(
 ) -> None:
     """It cannot be proved again, and is not called `unsigned`, or `bad`, for that."""
     good = Delivery("shop", LONG, b"{}", NOON)
-    bad = replace(good, body=b"[]", arrived=NOON + timedelta(seconds=1))
+    bad = good._replace(body=b"[]", arrived=NOON + timedelta(seconds=1))
     keys = [
         archive.put(to_object(delivery, source_named("github"), verdict=verdict))
         for delivery, verdict in ((good, "verified"), (bad, "bad"))
@@ -462,7 +462,7 @@ def test_where_the_time_that_was_signed_did_not_fit_the_verdict_of_the_arrival_c
 
 def test_a_recorded_verdict_that_is_none_is_not_believed(archive: Archive) -> None:
     obj = to_object(Delivery("shop", LONG, b"{}", NOON), source_named("github"))
-    archive.put(replace(obj, metadata={**obj.metadata, "verdict": "great"}))
+    archive.put(obj._replace(metadata={**obj.metadata, "verdict": "great"}))
 
     assert [verdict for _, verdict in archive.lines()] == ["unsigned"]
 
