@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 STAGE ?= dev
-ARCH ?= arm64
 
 .PHONY: run test test-all lint package deploy smoke-aws clean
 
@@ -24,7 +23,7 @@ lint: $(VENV)/test.done
 	$(BIN)/mypy
 
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
-	@$(BIN)/python -m hookshelf.deploy.package --arch $(ARCH)
+	@$(BIN)/python -m hookshelf.deploy $(if $(ARCH),--arch $(ARCH)) $(if $(BUCKET),--bucket $(BUCKET))
 
 deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=--create-bucket the first time
 	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)

@@ -11,7 +11,7 @@ from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.settings import SettingError
 from chalicelib.store import NotStored, Unreadable
 from hookshelf import commands
-from hookshelf.aws import refusals
+from hookshelf.aws import readable_errors
 
 
 class Commands(click.Group):
@@ -32,7 +32,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a wrong setting, or what AWS refuses, is a message, not a traceback."""
         try:
-            with refusals():
+            with readable_errors():
                 return super().invoke(ctx)
         except (SettingError, MisuseError) as error:
             raise click.UsageError(str(error)) from None

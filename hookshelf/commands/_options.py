@@ -47,6 +47,11 @@ class KeyArn(click.ParamType):
         return value
 
 
+def progress(line: str) -> None:
+    """Show a step of something that takes its time, on stderr."""
+    click.echo(line, err=True)
+
+
 _LISTING = (
     click.option("--app", help="Only this app; without it, every app."),
     click.option("--bucket", help="bucket[/path]; without it, the first of ARCHIVE_BUCKETS."),

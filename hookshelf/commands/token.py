@@ -13,8 +13,7 @@ import click
 
 from chalicelib.keys import is_app
 from chalicelib.tokens import variable_name
-from hookshelf.deploy import deployment, stage_variables
-from hookshelf.deploy.stack import Stack
+from hookshelf.deploy import deploy_lock, deployment, stage_variables
 from hookshelf.deploy.stage_variables import CLOSED, Member
 from hookshelf.settings import STAGE as LOCAL
 
@@ -235,13 +234,7 @@ def _door(stage: str, app: str | None) -> Door:
 
 
 def _write(door: Door, value: str) -> None:
-    stage = door.deployment.stage
-    if door.deployment.made_by == "stack" and Stack(deployment.stack_name(stage)).is_at_work():
-        raise click.ClickException(
-            f"A deploy of stage {stage} is under way, and might put back the tokens of before. "
-            "Nothing was changed; wait for its end, and run this again"
-        )
-    stage_variables.write(door.deployment, {door.name: value}, known=door.variables)
+    deploy_lock.change_tokens(door.deployment, {door.name: value}, known=door.variables)
 
 
 def _agree(app: str, yes: bool) -> None:

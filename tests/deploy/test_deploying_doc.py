@@ -32,7 +32,8 @@ from chalicelib.models import check_apps
 from chalicelib.settings import from_environment
 from hookshelf import settings
 from hookshelf.__main__ import main
-from hookshelf.deploy import deploying, packaging, template
+from hookshelf.deploy import package, plan, template
+from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.canary import FLIGHTS
 from hookshelf.doctor.facts import _PERMISSIONS
@@ -286,9 +287,9 @@ def rehearsal(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         for name, value in aws_environ(aws).items():
             patch.setenv(name, value)
         patch.setattr(settings, "CONFIG", configured(folder))
-        patch.setattr(packaging, "build", build_once(folder))
+        patch.setattr(package, "build", build_once(folder))
         # Without what ships beside our code: that takes a minute.
-        patch.setattr(packaging, "SHIPS", ("app.py", "chalicelib"))
+        patch.setattr(package, "SHIPS", ("app.py", "chalicelib"))
         reset(aws)
         boto3.setup_default_session()
         yield rehearse()
@@ -304,13 +305,13 @@ def configured(folder: Path) -> Path:
     return file
 
 
-def build_once(folder: Path) -> deploying.Build:
-    real, made = packaging.build, {}
+def build_once(folder: Path) -> plan.Build:
+    real, made = package.build, {}
 
-    def build(order: packaging.Order, into: Path) -> packaging.Package:
+    def build(order: package.PackageRequest, into: Path, progress: Progress) -> package.Package:
         key = repr(order)
         if key not in made:
-            made[key] = real(order, folder / str(len(made)), Path(sys.executable))
+            made[key] = real(order, folder / str(len(made)), progress, Path(sys.executable))
         return made[key]
 
     return build
@@ -442,7 +443,7 @@ def test_the_line_that_makes_a_token_by_hand_makes_its_hash() -> None:
     token, member = python(line).split()
 
     tokens.check({"validToken": member}, None, token)  # raises where it is not accepted
-    assert template.parameters(["validToken"]) == {"validToken": "Variable1"}
+    assert template.parameters(["validToken"]) == {"validToken": "ValidToken"}
 
 
 def test_a_deleted_delivery_comes_back_as_the_page_says(aws_shell: str) -> None:
@@ -549,8 +550,8 @@ def test_the_times_and_limits_of_the_page_are_those_of_the_stack() -> None:
         f"takes {template.RATE} requests a second ({template.BURST} at once)",
         f"kept for {template.KEPT_LOGS} days",
         f"kept for {template.KEPT_DEAD_LETTERS // 86400} days",
-        f"{deploying.RESERVED} concurrent runs are set aside",
-        f"Lambda demands that {deploying.UNRESERVED} stay",
+        f"{plan.RESERVED} concurrent runs are set aside",
+        f"Lambda demands that {plan.UNRESERVED} stay",
     ):
         assert text in PAGE
 

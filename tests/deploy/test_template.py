@@ -13,8 +13,9 @@ from support.policies import wide
 from support.project import PROJECT
 
 from chalicelib import metrics
-from hookshelf.deploy import package, packaging, template
+from hookshelf.deploy import package, template
 from hookshelf.deploy.deployment import HANDLERS
+from hookshelf.deploy.plan import package_request
 
 pytestmark = pytest.mark.xdist_group("template")
 
@@ -25,12 +26,12 @@ OPTIONS = template.Options(
 
 
 @pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> packaging.Package:
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
     """Stage dev, packaged for a bucket of its own."""
     with pytest.MonkeyPatch.context() as patch:
         leave_out_what_takes_long(patch)
         into = tmp_path_factory.mktemp("package")
-        return packaging.build(package.order(ENVIRON, OPTIONS), into)
+        return package.build(package_request(ENVIRON, OPTIONS), into)
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leave_out_what_takes_long(patch: pytest.MonkeyPatch) -> None:
     """Package only our code; tests/deploy/test_package_runs.py has what ships beside it."""
-    ships = tuple(name for name in packaging.SHIPS if name != "requirements.txt")
-    patch.setattr(packaging, "SHIPS", ships)
+    ships = tuple(name for name in package.SHIPS if name != "requirements.txt")
+    patch.setattr(package, "SHIPS", ships)
 
 
 @pytest.fixture(scope="module")
-def whole(packaged: packaging.Package) -> dict[str, Any]:
+def whole(packaged: package.Package) -> dict[str, Any]:
     return template.with_variables(packaged.template, ["validToken", "validToken_my__shop"])
 
 
@@ -63,7 +64,7 @@ def errors(document: str) -> list[str]:
 
 
 def test_the_template_passes_cfn_lint_before_and_after_sam(
-    packaged: packaging.Package, whole: dict[str, Any]
+    packaged: package.Package, whole: dict[str, Any]
 ) -> None:
     sam = packaged.zip.with_name("sam.json").read_text()
 
@@ -106,10 +107,10 @@ def test_the_api_has_exactly_one_stage_with_its_variables_and_throttling(
     assert "StageName" not in deployment  # which would make a second, public one
 
 
-def test_without_our_part_sam_would_add_a_second_stage(packaged: packaging.Package) -> None:
+def test_without_our_part_sam_would_add_a_second_stage(packaged: package.Package) -> None:
     sam = json.loads(packaged.zip.with_name("sam.json").read_text())
     del sam["Resources"]["RestAPI"]["Properties"]["OpenApiVersion"]
-    [deployment] = of_type(packaging.expand(sam), "AWS::ApiGateway::Deployment").values()
+    [deployment] = of_type(package.expand(sam), "AWS::ApiGateway::Deployment").values()
 
     assert deployment["StageName"] == "Stage"
 
@@ -128,7 +129,7 @@ def test_another_set_of_variables_takes_the_place_of_the_first(whole: dict[str, 
     [stage] = of_type(again, "AWS::ApiGateway::Stage").values()
 
     assert list(stage["Variables"]) == ["validToken"]
-    assert [name for name in again["Parameters"] if name.startswith("Variable")] == ["Variable1"]
+    assert [name for name in again["Parameters"] if name.startswith("Valid")] == ["ValidToken"]
     assert {"CodeBucket", "CodeKey"} < set(again["Parameters"])
 
 
@@ -338,7 +339,7 @@ def test_two_stages_share_no_name(whole: dict[str, Any]) -> None:
     assert all("dev" in name for name in names)
 
 
-def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: packaging.Package) -> None:
+def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: package.Package) -> None:
     with zipfile.ZipFile(packaged.zip) as archive:
         names = archive.namelist()
         compiled = next(name for name in names if re.fullmatch(r"__pycache__/app\..*\.pyc", name))
@@ -353,13 +354,13 @@ def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: packaging.Package)
 
 @pytest.mark.usefixtures("light")
 def test_packaging_twice_makes_the_same_zip(tmp_path: Path) -> None:
-    order = package.order(ENVIRON, OPTIONS)
-    first = packaging.build(order, tmp_path).zip.read_bytes()
+    order = package_request(ENVIRON, OPTIONS)
+    first = package.build(order, tmp_path).zip.read_bytes()
 
-    assert packaging.build(order, tmp_path).zip.read_bytes() == first
+    assert package.build(order, tmp_path).zip.read_bytes() == first
 
 
-def test_packaging_edits_nothing_that_git_tracks(packaged: packaging.Package) -> None:
+def test_packaging_edits_nothing_that_git_tracks(packaged: package.Package) -> None:
     config = json.loads((PROJECT / ".chalice" / "config.json").read_text())
 
     assert config["stages"]["dev"]["environment_variables"] == {"ARCHIVE_BUCKETS": "CHANGE-ME"}
