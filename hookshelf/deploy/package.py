@@ -9,6 +9,7 @@ region to be set.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from hookshelf.deploy.progress import Progress, silent
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 LEAVING = (3, 11)
 RUNTIMES = ((3, 13), (3, 12), (3, 14), LEAVING)
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as wheels call Lambda's architectures
 ARCHITECTURE = "arm64"  # where .chalice/config.json does not say; the cheaper one
 SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")
 # /var/task is read-only, so Lambda would compile these at every cold start. What `POST /input`
@@ -94,6 +96,7 @@ def build(
     python, into = python or best_python(progress), into.resolve()
     project, out = into / "project", into / "package"
     _render(request, project)
+    _vendor(project, python)
     _write(into / "merge.json", request.merge)
     shutil.rmtree(out, ignore_errors=True)
     _run_chalice(
@@ -220,7 +223,8 @@ def _render(request: PackageRequest, project: Path) -> None:
     """A copy of the app with the stage's settings. Chalice's cache of wheels in it stays."""
     config = json.loads((PACKAGE / ".chalice" / "config.json").read_text(encoding="utf-8"))
     config.setdefault("lambda_architecture", ARCHITECTURE)
-    stage = config["stages"].setdefault(request.stage, {})
+    config["stages"] = {request.stage: config["stages"].get(request.stage, {})}
+    stage = config["stages"][request.stage]
     stage["environment_variables"] = {
         **stage.get("environment_variables", {}),
         **request.environment,
@@ -232,6 +236,8 @@ def _render(request: PackageRequest, project: Path) -> None:
         handler: functions.get(handler, {}) | {"iam_policy_file": file_name(request.stage, handler)}
         for handler in HANDLERS
     }
+    shutil.rmtree(project / "vendor", ignore_errors=True)
+    (project / "requirements.txt").unlink(missing_ok=True)
     for name in SHIPS:
         _copy(PACKAGE / name, project / name)
     own = project / ".chalice"
@@ -243,6 +249,51 @@ def _render(request: PackageRequest, project: Path) -> None:
             _write(own / name, request.policies[handler])
         else:
             _copy(PACKAGE / ".chalice" / name, own / name)
+
+
+def _vendor(project: Path, python: Path) -> None:
+    """Install requirements.txt into the copy's vendor/, which Chalice packages as it is.
+
+    By hash, as wheels, for the functions' Python and architecture: Chalice would fetch those of
+    another architecture by name and version alone.
+    """
+    requirements = project / "requirements.txt"
+    if not requirements.exists():
+        return
+    config = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    [stage] = config["stages"].values()
+    architecture = stage.get("lambda_architecture", config["lambda_architecture"])
+    if architecture not in MACHINES:
+        raise PackagingFailed(
+            f"lambda_architecture is {architecture!r} in .chalice/config.json; Lambda has "
+            f"{' and '.join(MACHINES)}"
+        )
+    installed = findpython.PythonVersion(python)
+    what = [
+        requirements.read_text(encoding="utf-8"),
+        architecture,
+        f"{installed.major}.{installed.minor}",
+    ]
+    digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
+    home = PACKAGE / "build" / f"requirements-{digest}"
+    if not home.exists():
+        new = home.with_name(f"{home.name}-{os.getpid()}")  # two may do this at once
+        # AL2023 has glibc 2.34, and 3.11 runs on AL2 with 2.26.
+        newest = 26 if (installed.major, installed.minor) == LEAVING else 34
+        tags = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
+        platforms = [f"--platform={tag}_{MACHINES[architecture]}" for tag in tags]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
+        command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp"]
+        command += [f"--python-version={installed.major}.{installed.minor}", *platforms]
+        try:
+            _run("pip", [*command, f"--target={new}", f"--requirement={requirements}"])
+            shutil.rmtree(new / "bin", ignore_errors=True)  # commands, which nobody runs there
+            with contextlib.suppress(OSError):  # the other was faster
+                new.rename(home)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(home, project / "vendor", dirs_exist_ok=True)
+    requirements.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

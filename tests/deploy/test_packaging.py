@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import findpython
 import pytest
+from chalice.config import Config
 
 from hookshelf.deploy import package, template
 from hookshelf.deploy.package import PackageRequest
@@ -70,19 +72,45 @@ def test_secrets_that_are_kept_in_aws_are_not_fetched_to_package(tmp_path: Path)
     file = tmp_path / "apps.json"
     file.write_text(json.dumps(apps))
     environ = {"ARCHIVE_BUCKETS": "mine", "APPS_FILE": str(file)}
-    order = package_request(environ, template.Options("dev"))
+    request = package_request(environ, template.Options("dev"))
 
     assert usual_gaps(environ) == {"pay": 900}
-    assert "parameter/shop/stripe" in json.dumps(order.policies)
+    assert "parameter/shop/stripe" in json.dumps(request.policies)
 
 
-def test_what_chalice_refuses_is_said(tmp_path: Path) -> None:
-    order = PackageRequest("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
+def test_an_architecture_that_lambda_has_not_is_said(tmp_path: Path) -> None:
+    request = PackageRequest("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
 
-    with pytest.raises(
-        package.PackagingFailed, match="chalice package says:\n.*lambda_architecture"
-    ):
-        package.build(order, tmp_path, python=Path(sys.executable))
+    with pytest.raises(package.PackagingFailed, match="lambda_architecture is 'sparc'"):
+        package.build(request, tmp_path, python=Path(sys.executable))
+
+
+def rendered(monkeypatch: pytest.MonkeyPatch, folder: Path, config: dict[str, Any]) -> Config:
+    """What Chalice is given of a configuration."""
+    (folder / ".chalice").mkdir()
+    (folder / ".chalice" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(package, "PACKAGE", folder)
+    (folder / "project").mkdir()
+    package._render(PackageRequest("dev"), folder / "project")
+    config = json.loads((folder / "project" / ".chalice" / "config.json").read_text())
+    return Config(chalice_stage="dev", config_from_disk=config)
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture"),
+    [
+        ({"stages": {"dev": {}}}, "arm64"),
+        ({"stages": {"dev": {}}, "lambda_architecture": "x86_64"}, "x86_64"),
+        (
+            {"stages": {"dev": {"lambda_architecture": "x86_64"}}, "lambda_architecture": "arm64"},
+            "x86_64",
+        ),
+    ],
+)
+def test_the_architecture_of_the_configuration_is_the_one_packaged_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: dict[str, Any], architecture: str
+) -> None:
+    assert rendered(monkeypatch, tmp_path, config).lambda_architecture == architecture
 
 
 def test_the_cache_of_wheels_survives_another_packaging(tmp_path: Path) -> None:
@@ -95,8 +123,8 @@ def test_the_cache_of_wheels_survives_another_packaging(tmp_path: Path) -> None:
 
 
 def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
-    order = PackageRequest("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
-    package._render(order, tmp_path)
+    request = PackageRequest("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
+    package._render(request, tmp_path)
     config = json.loads((tmp_path / ".chalice" / "config.json").read_text())
     policy = config["stages"]["dev"]["lambda_functions"]["deliver"]["iam_policy_file"]
 
@@ -108,15 +136,10 @@ def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
 def test_what_a_stage_says_of_its_functions_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 512}}}
-    (tmp_path / ".chalice").mkdir()
-    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"dev": own}}))
-    monkeypatch.setattr(package, "PACKAGE", tmp_path)
-    (tmp_path / "project").mkdir()
-    package._render(PackageRequest("dev"), tmp_path / "project")
-    config = json.loads((tmp_path / "project" / ".chalice" / "config.json").read_text())
+    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 1024}}}
+    config = rendered(monkeypatch, tmp_path, {"stages": {"dev": own}}).config_from_disk
 
     assert config["stages"]["dev"]["lambda_functions"]["api_handler"] == {
-        "lambda_memory_size": 512,
+        "lambda_memory_size": 1024,
         "iam_policy_file": "policy-dev-api_handler.json",
     }
