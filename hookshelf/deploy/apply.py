@@ -111,7 +111,7 @@ def _keep_variables(plan: Plan, deployment: Deployment) -> None:
     What it dropped, and what it put back from before: a rollback writes what the stack knew.
     """
     # It may have dropped the lock as well.
-    with deploy_lock.held(deployment):
+    with deploy_lock.held(deployment, renew=False):
         live = stage_variables.read(deployment)
         known = stack_metadata(plan.before).get("variables", {})
         rolled_back = {name for name, digest in digests(live).items() if known.get(name) == digest}

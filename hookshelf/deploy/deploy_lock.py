@@ -26,9 +26,15 @@ class VariablesChanged(HookshelfError):
 
 
 @contextmanager
-def held(deployment: Deployment, clock: Callable[[], float] = time.time) -> Iterator[None]:
-    """Keep tokens from being changed within it. A lock that is there already is taken over."""
-    stage_variables.lock(deployment, int(clock()))
+def held(
+    deployment: Deployment, clock: Callable[[], float] = time.time, *, renew: bool = True
+) -> Iterator[None]:
+    """Keep tokens from being changed within it.
+
+    A lock that is there already is taken over, with a new time or, without `renew`, as it is.
+    """
+    if renew or stage_variables.locked_since(deployment) is None:
+        stage_variables.lock(deployment, int(clock()))
     try:
         yield
     finally:

@@ -44,15 +44,6 @@ def test_variables_are_read_added_changed_and_taken_away(endpoint: str) -> None:
     assert stage_variables.read(deployment) == expected
 
 
-def test_a_change_made_of_what_is_so_no_longer_is_refused(endpoint: str) -> None:
-    deployment = deploy(endpoint, validToken="one,two", region="eu")
-    with pytest.raises(HookshelfError, match="Someone else changed these tokens meanwhile"):
-        stage_variables.write(deployment, {"validToken": "two"}, known={"validToken": "one"})
-    stage_variables.write(deployment, {"region": "us"}, known={"validToken": "one", "region": "eu"})
-
-    assert live(endpoint, deployment) == {"validToken": "one,two", "region": "us"}
-
-
 def test_a_stage_without_variables_reads_as_none(endpoint: str) -> None:
     assert stage_variables.read(deploy(endpoint)) == {}
 
