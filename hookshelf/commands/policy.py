@@ -64,16 +64,16 @@ def command(
 def _environment(stage: str) -> dict[str, str]:
     if stage == settings.STAGE:
         raise click.UsageError(
-            f"Stage {stage} runs at your desk, where no policy counts. Name one you deploy: "
+            f"Stage {stage} runs on your machine, where no policy counts. Name one you deploy: "
             "hookshelf policy --stage dev"
         )
-    found = settings.stage_environment(stage)
-    if not policies.is_configured(found):
+    environ = settings.stage_environment(stage)
+    if not policies.is_configured(environ):
         raise click.UsageError(
             f"ARCHIVE_BUCKETS of stage {stage} is still {policies.PLACEHOLDER}, and a policy must "
             f"name the bucket. Put its name into {settings.CONFIG}"
         )
-    return found
+    return environ
 
 
 def _partition() -> str:

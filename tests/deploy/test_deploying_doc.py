@@ -33,6 +33,8 @@ from chalicelib.settings import from_environment
 from hookshelf import settings
 from hookshelf.__main__ import main
 from hookshelf.deploy import package, plan, template
+from hookshelf.deploy.alarms import alarms
+from hookshelf.deploy.deployment import namespace
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.canary import FLIGHTS
@@ -512,10 +514,9 @@ def test_the_doctor_says_what_the_table_names(rehearsal: Rehearsal) -> None:
 
 
 def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
-    options = template.Options("dev", usual_gaps={"shop": 3600.0})
     made = {
         re.sub("^Quiet.*", "Quiet…", name): one["Properties"]
-        for name, one in template.alarms(options).items()
+        for name, one in alarms("dev", {"shop": 3600.0}, "").items()
     }
     told = {names(name)[0]: when for name, when, _ in rows(section("### Alarms"))}
 
@@ -529,7 +530,7 @@ def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
 
 def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
     counted = metrics.counted(
-        {"METRICS_NAMESPACE": template.namespace("dev")},
+        {"METRICS_NAMESPACE": namespace("dev")},
         datetime.now(UTC),
         status=503,
         app="shop",
@@ -689,9 +690,20 @@ def test_the_formulas_use_the_weights() -> None:
         assert used in formula
 
 
+def test_the_compute_line_is_of_the_memory_that_is_configured() -> None:
+    config = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    memory = config["lambda_functions"]["api_handler"]["lambda_memory_size"]
+    [(line, formula)] = [
+        row[:2] for row in table_of("\nA million deliveries") if "compute" in row[0]
+    ]
+
+    assert f" {memory} MB," in line
+    assert f" × {memory / 1024:g} GB × " in formula
+
+
 def test_the_metrics_in_the_alarms_are_counted_right() -> None:
     [formula] = [row[1] for row in table_of("\nA million deliveries") if "alarms" in row[0]]
-    found = template.alarms(template.Options("prod")).values()
+    found = alarms("prod", {}, "").values()
     counted = sum("MetricStat" in one for alarm in found for one in alarm["Properties"]["Metrics"])
 
     assert formula.startswith(f"{counted} × ")

@@ -15,6 +15,7 @@ from support.project import PROJECT
 from chalicelib import metrics
 from hookshelf.deploy import __main__ as deploy_main
 from hookshelf.deploy import package, template
+from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.plan import package_request
 from hookshelf.deploy.stack import stack_metadata
@@ -347,13 +348,13 @@ def test_an_app_that_is_silent_for_longer_than_usual_is_an_alarm(whole: dict[str
 def test_apps_that_differ_only_by_their_signs_have_alarms_of_their_own() -> None:
     gaps = {"a-b": 300, "a_b": 300, "ab": 300}
 
-    assert sum(name.startswith("Quiet") for name in template.alarms(options(gaps))) == 3
+    assert sum(name.startswith("Quiet") for name in alarms("dev", gaps, "")) == 3
 
 
 @pytest.mark.parametrize("gap", [300, 301, 86_400, 86_401, 604_800])
 def test_cloudwatch_looks_back_as_far_as_it_can_and_no_further(gap: float) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html"""
-    found = template.alarms(options({"shop": gap}))
+    found = alarms("dev", {"shop": gap}, "")
     [alarm] = [one["Properties"] for name, one in found.items() if name.startswith("Quiet")]
     period = alarm["Metrics"][1]["MetricStat"]["Period"]
     window = alarm["EvaluationPeriods"] * period
@@ -363,7 +364,7 @@ def test_cloudwatch_looks_back_as_far_as_it_can_and_no_further(gap: float) -> No
 
 def test_alarms_go_to_a_topic_that_is_there_already() -> None:
     arn = "arn:aws:sns:us-east-1:123456789012:pager"
-    found = template.alarms(template.Options("dev", alarms_to=arn))
+    found = alarms("dev", {}, arn)
 
     assert "AlarmTopic" not in found
     assert found["Refusals"]["Properties"]["AlarmActions"] == [arn]
