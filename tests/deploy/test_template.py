@@ -407,10 +407,6 @@ def test_packaging_edits_nothing_that_git_tracks(packaged: package.Package) -> N
     assert "build/" in (PROJECT / ".gitignore").read_text().splitlines()
 
 
-def options(gaps: dict[str, float]) -> template.Options:
-    return template.Options("dev", usual_gaps=gaps)
-
-
 def policies(whole: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         policy["PolicyDocument"]
