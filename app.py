@@ -1,12 +1,12 @@
-"""The doors of hookshelf: how deliveries come in. Read this first, then chalicelib/archive.py."""
+"""The entry points: how deliveries come in. Read this first, then chalicelib/archive.py."""
 
 import os
 from datetime import UTC, datetime
 
 from chalice.app import IAMAuthorizer, Response
 
-from chalicelib import door, guards
-from chalicelib.gateway import Gateway, response
+from chalicelib import guards, receive
+from chalicelib.gateway import Gateway, to_chalice
 
 app = Gateway(app_name="hookshelf")
 
@@ -16,13 +16,13 @@ METHODS = ["POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
 
 
 @app.route("/input", methods=METHODS, content_types=["*/*"])
-def receive() -> Response:
+def post() -> Response:
     """Archive what a sender posts, for whoever presents the stage's token."""
     return _receive(guards.by_token)
 
 
 @app.route("/iam/input", methods=METHODS, content_types=["*/*"], authorizer=IAMAuthorizer())
-def receive_signed() -> Response:
+def post_signed() -> Response:
     """Archive what an AWS principal posts, signed with SigV4, to the apps that name it."""
     return _receive(guards.by_iam)
 
@@ -45,8 +45,8 @@ def track_s3(event: object, context: object) -> dict[str, int]:
 
 def _receive(guard: guards.Guard) -> Response:
     request = app.current_request
-    return response(
-        door.receive(
+    return to_chalice(
+        receive.respond(
             request.to_original_event(),
             request.lambda_context,
             environ=os.environ,

@@ -41,7 +41,7 @@ def programs() -> dict[str, tuple[str, str]]:
     found["app + store obstore"] = (APP, "import app, chalicelib.store.s3_obstore")
     found["app + store boto3"] = (APP, "import app, chalicelib.store.s3_boto3")
     found["app + models (pydantic)"] = (APP, "import app, chalicelib.models")
-    counted = "metrics.counted({'METRICS_NAMESPACE': 'n'}, datetime.now(UTC), status=200)"
+    counted = "metrics.metric_fields({'METRICS_NAMESPACE': 'n'}, datetime.now(UTC), status=200)"
     ours = f"import app; from datetime import *; from chalicelib import metrics; {counted}"
     found["app + metrics, ours"] = (APP, ours)
     if find_spec("aws_lambda_powertools"):  # pip install aws-lambda-powertools, to compare

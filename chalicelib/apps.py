@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from sys import float_info
-from typing import Any
+from typing import Any, get_args
 
 from chalicelib import secrets
-from chalicelib.settings import SettingError
-from chalicelib.sources import Keys, Source, names, source_named, source_of
+from chalicelib.settings import PROJECT_ROOT, SettingError
+from chalicelib.sources import Keys, Source, source_named, source_names, source_of
+from chalicelib.types import SignatureMode
 
 DEFAULT_FILE = "chalicelib/apps.json"
-PACKAGE = Path(__file__).resolve().parent.parent  # where app.py is
-SIGNATURE = ("require", "record", "ignore")
+SIGNATURE_MODES: tuple[SignatureMode, ...] = get_args(SignatureMode)
 FIELDS = {
     "source": str,
     "public_keys": list,
@@ -34,11 +34,11 @@ FIELDS = {
 
 
 class AppError(SettingError):
-    """One field of one app is wrong; `where` says which, and no text holds its value."""
+    """One field of one app is wrong; `field` says which, and no text holds its value."""
 
     def __init__(self, app: str, field: str, problem: str) -> None:
         super().__init__("APPS_FILE", f"has a wrong {field} for app {app}: {problem}")
-        self.where = f"{app}.{field}"
+        self.field = f"{app}.{field}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class App:
 
     source: Source
     keys: Keys = Keys()
-    signature: str = "ignore"  # one of SIGNATURE
+    signature: SignatureMode = "ignore"
     max_age: float | None = None  # seconds; None: an archive must accept a 72-hour retry
     any_body: bool = False
     principals: tuple[str, ...] = ()
@@ -64,13 +64,13 @@ def app_named(name: str, environ: Mapping[str, str]) -> App:
         return App(source=source_of(name))
     entry = found[name]
     _check_shape(name, entry)
-    return _configured(name, json.dumps(entry), tuple(secrets.referred(entry, environ)))
+    return _configured(name, json.dumps(entry), tuple(secrets.env_references(entry, environ)))
 
 
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
     named = environ.get("APPS_FILE", "").strip()
-    path = PACKAGE / (named or DEFAULT_FILE)
+    path = PROJECT_ROOT / (named or DEFAULT_FILE)
     try:
         stat = path.stat()
         return _load(path, stat.st_mtime_ns, stat.st_size)
@@ -82,7 +82,7 @@ def entries(environ: Mapping[str, str]) -> dict[str, Any]:
         raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
 
 
-def read(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
+def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
     """An App from its entry in the file. Raises AppError for the first field that is wrong.
 
     `resolve` turns what is written for a secret into the secret.
@@ -90,8 +90,8 @@ def read(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
     _check_shape(name, entry)
     source = _source(name, entry)
     signature = entry.get("signature")
-    if signature not in (None, *SIGNATURE):
-        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE)}")
+    if signature not in (None, *SIGNATURE_MODES):
+        raise AppError(name, "signature", f"use one of {', '.join(SIGNATURE_MODES)}")
     keys = _keys(name, entry, source, resolve) if signature != "ignore" else Keys()
     if signature == "require" and not keys:
         raise AppError(name, "signature", "is require, and there is nothing to check with")
@@ -137,13 +137,13 @@ def _load(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _configured(name: str, entry: str, environ: tuple[tuple[str, str], ...]) -> App:
-    return read(name, json.loads(entry), lambda text: secrets.resolve(text, dict(environ)))
+    return read_app(name, json.loads(entry), lambda text: secrets.resolve(text, dict(environ)))
 
 
 def _source(name: str, entry: Mapping[str, Any]) -> Source:
     wanted = entry.get("source")
-    if wanted is not None and wanted not in names():
-        raise AppError(name, "source", f"use one of {', '.join(sorted(names()))}")
+    if wanted is not None and wanted not in source_names():
+        raise AppError(name, "source", f"use one of {', '.join(sorted(source_names()))}")
     source = source_named(wanted) if wanted else source_of(name)
     paths = entry.get("paths")
     if not paths:
@@ -182,7 +182,7 @@ def _read_each(
     for index, text in enumerate(texts):
         try:
             found.append(read_one(resolve(text)))  # type: ignore[misc]
-        except (ValueError, secrets.Unresolved) as error:
+        except (ValueError, secrets.UnresolvedSecret) as error:
             raise AppError(name, f"{field}[{index}]", str(error)) from None
     return tuple(found)
 

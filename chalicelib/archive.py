@@ -9,10 +9,11 @@ from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.keys import DeliveryKey, RejectedKey
 from chalicelib.metadata import describe
 from chalicelib.sources import Source
+from chalicelib.types import Verdict
 
 
 def to_object(
-    delivery: Delivery, source: Source, *, prefix: str = "", verdict: str = "unchecked"
+    delivery: Delivery, source: Source, *, prefix: str = "", verdict: Verdict = "unchecked"
 ) -> ArchiveObject:
     """Say where a delivery is kept, and as what.
 
@@ -33,7 +34,12 @@ def to_object(
 
 
 def to_rejected(
-    delivery: Delivery, source: Source, *, reason: str, prefix: str = "", verdict: str = "unchecked"
+    delivery: Delivery,
+    source: Source,
+    *,
+    reason: str,
+    prefix: str = "",
+    verdict: Verdict = "unchecked",
 ) -> ArchiveObject:
     """Say where a refused delivery is kept, with the reason its sender was given."""
     digest = sha256(delivery.body).hexdigest()

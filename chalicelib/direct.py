@@ -23,13 +23,14 @@ from chalicelib import log, metrics, responses
 from chalicelib.apps import app_named
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
+from chalicelib.errors import HookshelfError
 from chalicelib.keys import is_app
 from chalicelib.settings import SettingError, from_environment
 from chalicelib.sources import Source, source_named
 from chalicelib.store import NotStored, budget, open_store
 
 
-class NotDelivered(Exception):
+class NotDelivered(HookshelfError):
     """Nothing was acknowledged; the text says why, and quotes nothing of the event."""
 
 
@@ -70,34 +71,34 @@ def deliver(
 ) -> dict[str, str]:
     """Archive one invoke; the result is that of a post that was stored. Raises NotDelivered."""
     started = time.monotonic()
-    said: dict[str, Any] = {"request_id": getattr(context, "aws_request_id", "")}
+    log_fields: dict[str, Any] = {"request_id": getattr(context, "aws_request_id", "")}
     reason = ""
     try:
-        return _deliver(event, environ, arrived, budget(context), said)
+        return _deliver(event, environ, arrived, budget(context), log_fields)
     except SettingError as error:
         reason = f"Setting {error.variable} is missing or wrong"
-        said["setting"] = " ".join(filter(None, (error.variable, error.where)))
+        log_fields["setting"] = " ".join(filter(None, (error.variable, error.field)))
     except NotStored as error:
         reason = responses.NOT_STORED.reason
-        said |= {"attempts": error.attempts, "why": error.why}
+        log_fields |= {"attempts": error.attempts, "why": error.why}
     except NotDelivered as error:
         reason = str(error)
     except Exception as error:
-        reason = responses.FAULT.reason
-        said["why"] = type(error).__name__
+        reason = responses.INTERNAL_ERROR.reason
+        log_fields["why"] = type(error).__name__
     finally:
         log.line(
             logging.ERROR if reason else logging.INFO,
             "invoke",
             reason=reason or "stored",
             milliseconds=round((time.monotonic() - started) * 1000, 1),
-            **said,
-            **metrics.counted(
+            **log_fields,
+            **metrics.metric_fields(
                 environ,
                 arrived,
                 status=500 if reason else 200,  # as if it had been a post
-                app=said.get("app", ""),
-                unconfigured="setting" in said,
+                app=log_fields.get("app", ""),
+                unconfigured="setting" in log_fields,
             ),
         )
     # Outside the handlers, so that no earlier exception, which may quote the event, is shown too.
@@ -105,28 +106,32 @@ def deliver(
 
 
 def _deliver(
-    event: Any, environ: Mapping[str, str], arrived: datetime, seconds: float, said: dict[str, Any]
+    event: Any,
+    environ: Mapping[str, str],
+    arrived: datetime,
+    seconds: float,
+    log_fields: dict[str, Any],
 ) -> dict[str, str]:
     sent = _read(event)
     name = sent.app if sent.app is not None else environ.get("DIRECT_APP", "").strip()
     if sent.app is None and not is_app(name):
         raise SettingError("DIRECT_APP", "is missing, or no app name")
     if not is_app(name):
-        raise NotDelivered(responses.BAD_APP.reason)
+        raise NotDelivered(responses.INVALID_APP.reason)
     settings = from_environment(environ)
-    place = settings.place(sent.bucket)
+    place = settings.allowed_path(sent.bucket)
     if place is None:
-        raise NotDelivered(responses.BUCKET.reason)
+        raise NotDelivered(responses.BUCKET_NOT_ALLOWED.reason)
     if len(sent.body) > responses.MAX_BODY:
         raise NotDelivered(responses.TOO_LARGE.reason)
-    said |= {"app": name, "bytes": len(sent.body)}
+    log_fields |= {"app": name, "bytes": len(sent.body)}
     headers = {"content-type": sent.content_type}
-    delivery = Delivery(name, headers, sent.body, arrived, said["request_id"])
+    delivery = Delivery(name, headers, sent.body, arrived, log_fields["request_id"])
     source = _source(name, sent, environ)
-    thing = to_object(delivery, source, prefix=place.prefix)
-    said["attempts"] = open_store(settings, place.bucket).put(thing, seconds=seconds)
-    said["key"] = thing.key
-    return dict(responses.stored(place.bucket, thing.key).body)  # type: ignore[arg-type]
+    obj = to_object(delivery, source, prefix=place.prefix)
+    log_fields["attempts"] = open_store(settings, place.bucket).put(obj, seconds=seconds)
+    log_fields["key"] = obj.key
+    return dict(responses.stored(place.bucket, obj.key).body)  # type: ignore[arg-type]
 
 
 def _read(event: Any) -> _Sent:

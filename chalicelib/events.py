@@ -93,7 +93,7 @@ def form_field(text: str, name: str) -> str:
         return ""
 
 
-def parse(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """The value of a JSON text; None where it is not JSON."""
     try:
         return _DECODER.decode(text)

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from chalice.app import Chalice, Request, Response
+from chalice.app import Chalice, Request
+from chalice.app import Response as ChaliceResponse
 
 from chalicelib import local, log
-from chalicelib.responses import Answer
+from chalicelib.responses import Response
 
 _USUAL_HEADERS = {
     "Content-Type": "application/json",
@@ -36,7 +37,7 @@ class Gateway(Chalice):
         super().__init__(app_name=app_name, configure_logs=False)
         # With anything less, API Gateway decodes bodies as UTF-8 text.
         self.api.binary_types = ["*/*"]
-        log.set_up(os.environ)
+        log.configure(os.environ)
         local.set_up(os.environ)
 
     @property
@@ -70,10 +71,10 @@ def _texts(headers: Any) -> dict[str, str]:
     return {name: value for name, value in found if isinstance(value, str)}
 
 
-def response(answer: Answer) -> Response:
-    """An Answer as Chalice wants it."""
-    return Response(
-        body=answer.body if isinstance(answer.body, bytes) else dict(answer.body),
-        status_code=answer.status,
-        headers={**_USUAL_HEADERS, **answer.headers},
+def to_chalice(response: Response) -> ChaliceResponse:
+    """A response as Chalice wants it."""
+    return ChaliceResponse(
+        body=response.body if isinstance(response.body, bytes) else dict(response.body),
+        status_code=response.status,
+        headers={**_USUAL_HEADERS, **response.headers},
     )

@@ -16,39 +16,41 @@ from chalicelib.keys import is_app
 from chalicelib.local import is_local
 from chalicelib.responses import Refused
 
-Event = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
-Query = Mapping[str, Sequence[str]]
+ProxyEvent = Mapping[str, Any]  # an API Gateway REST proxy event, payload version 1.0
+QueryValues = Mapping[str, Sequence[str]]
 MayWrite = Callable[[App], bool]
-Guard = Callable[[Event, Query, Mapping[str, str], Mapping[str, str]], MayWrite]
+Guard = Callable[[ProxyEvent, QueryValues, Mapping[str, str], Mapping[str, str]], MayWrite]
 
 _ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+", re.ASCII)
 
 
 def by_token(
-    event: Event, query: Query, headers: Mapping[str, str], environ: Mapping[str, str]
+    event: ProxyEvent, query: QueryValues, headers: Mapping[str, str], environ: Mapping[str, str]
 ) -> MayWrite:
     """Let in who presents a token of the stage, or of the app.
 
     The query's token wins; only where it has none is `Authorization: Bearer` read. SendGrid's OAuth
     option sends a Bearer of its own beside our token.
     """
-    app = only(query, "app")
+    app = single_value(query, "app")
     if "token" in query:
-        presented = only(query, "token")
+        presented = single_value(query, "token")
     else:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         presented = credentials.strip() if scheme.lower() == "bearer" else None
     try:
-        tokens.check(event.get("stageVariables"), app if app and is_app(app) else None, presented)
+        tokens.check_token(
+            event.get("stageVariables"), app if app and is_app(app) else None, presented
+        )
     except tokens.NoToken:
         raise Refused(responses.NO_TOKEN) from None
     except tokens.WrongToken:
-        raise Refused(responses.WRONG_TOKEN) from None
+        raise Refused(responses.INVALID_TOKEN) from None
     return lambda app: True
 
 
 def by_iam(
-    event: Event, query: Query, headers: Mapping[str, str], environ: Mapping[str, str]
+    event: ProxyEvent, query: QueryValues, headers: Mapping[str, str], environ: Mapping[str, str]
 ) -> MayWrite:
     """Let in whom API Gateway's AWS_IAM authorization named, for the apps that name them.
 
@@ -57,16 +59,16 @@ def by_iam(
     if is_local(environ):
         from chalicelib import sigv4
 
-        arn = sigv4.caller(event, query, headers, environ)
+        arn = sigv4.signer_arn(event, query, headers, environ)
     else:
         identity = (event.get("requestContext") or {}).get("identity") or {}
         arn = identity.get("userArn")
     if not arn or not isinstance(arn, str):
-        raise Refused(responses.APP)
+        raise Refused(responses.APP_NOT_ALLOWED)
     return partial(_named, arn)
 
 
-def only(query: Query, name: str) -> str | None:
+def single_value(query: QueryValues, name: str) -> str | None:
     """The value of a parameter that is given exactly once; Chalice's query_params has the last."""
     values = query.get(name) or ()
     return values[0] if len(values) == 1 else None

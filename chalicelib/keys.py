@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from chalicelib.errors import HookshelfError
+
 LAYOUT = "1"
 EXTENSIONS = ("json", "form", "xml", "txt", "bin")
 
@@ -35,7 +37,7 @@ _REJECTED = re.compile(
 )
 
 
-class UnknownKey(ValueError):
+class UnknownKey(HookshelfError, ValueError):
     """The key is not of layout 1; a newer hookshelf, or something else, wrote it."""
 
     def __init__(self, key: str) -> None:
@@ -81,7 +83,7 @@ def is_path(path: str) -> bool:
     return len(path) <= 8 * 64 and _PATH.fullmatch(path) is not None
 
 
-def parse(key: str) -> DeliveryKey | RejectedKey:
+def parse_key(key: str) -> DeliveryKey | RejectedKey:
     """Read a key back. Raises UnknownKey for any other shape; never guesses."""
     try:
         if found := _DELIVERY.fullmatch(key):

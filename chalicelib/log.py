@@ -26,7 +26,7 @@ class JsonLines(logging.Handler):
         print(json.dumps(line, default=str), file=sys.stderr, flush=True)
 
 
-def set_up(environ: Mapping[str, str]) -> None:
+def configure(environ: Mapping[str, str]) -> None:
     """Let the project's own logger speak, once."""
     logger = logging.getLogger("hookshelf")
     logger.setLevel(logging.INFO)

@@ -15,8 +15,9 @@ from urllib.parse import unquote_to_bytes
 
 from chalicelib.delivery import Delivery
 from chalicelib.keys import LAYOUT
+from chalicelib.types import Verdict
 
-BUDGET = 1_900  # bytes, names and values together
+MAX_METADATA = 1_900  # bytes, names and values together
 
 _HEADER = "h-"
 # Beyond what is not printable ASCII: `%` itself; spaces that HTTP or a signature would trim or
@@ -25,9 +26,9 @@ _UNSAFE = re.compile(r"[^ -~]|%|\A | \Z|(?<= ) |=(?=\?)")
 
 
 def describe(
-    delivery: Delivery, *, source: str, verdict: str, keep: Iterable[str], reason: str = ""
+    delivery: Delivery, *, source: str, verdict: Verdict, keep: Iterable[str], reason: str = ""
 ) -> dict[str, str]:
-    """The metadata of a delivery, within BUDGET.
+    """The metadata of a delivery, within MAX_METADATA.
 
     `keep` names the request headers to keep, most important first; `reason` says why a rejected
     delivery was refused.
@@ -48,9 +49,9 @@ def describe(
             if name in delivery.headers
         },
     }
-    if _size(kept) + _size(wanted) <= BUDGET:
+    if _size(kept) + _size(wanted) <= MAX_METADATA:
         return kept | wanted
-    return kept | _fitting(wanted, BUDGET - _size(kept))
+    return kept | _fitting(wanted, MAX_METADATA - _size(kept))
 
 
 def headers_of(metadata: Mapping[str, str]) -> dict[str, str]:

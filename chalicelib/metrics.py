@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 
-def counted(
+def metric_fields(
     environ: Mapping[str, str],
     arrived: datetime,
     *,
@@ -28,8 +28,8 @@ def counted(
     if not namespace:
         return {}
     # Dimensions have to be text, which the log line's own status is not.
-    fields: dict[str, Any] = {"Answers": 1, "Status": str(status)}
-    directives = [_directive(namespace, "Answers", [["Status"]])]
+    fields: dict[str, Any] = {"Responses": 1, "Status": str(status)}
+    directives = [_directive(namespace, "Responses", [["Status"]])]
     if app:
         fields["App"] = app
         directives[0]["Dimensions"].append(["App", "Status"])

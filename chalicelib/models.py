@@ -39,7 +39,7 @@ def check_apps(environ: Mapping[str, str]) -> dict[str, AppModel]:
     """
     models = read_apps(environ)
     for name, entry in apps.entries(environ).items():
-        apps.read(name, entry, lambda text: secrets.resolve(text, environ))
+        apps.read_app(name, entry, lambda text: secrets.resolve(text, environ))
     return models
 
 

@@ -1,4 +1,4 @@
-"""Every answer a sender can get: status, reason.
+"""Every response a sender can get: status, reason.
 
 What a status does depends on the sender. SendGrid's event webhook retries anything but 2xx for
 24 hours; others drop a delivery for good on 4xx. So 4xx is only for what can never be accepted as
@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chalicelib.errors import HookshelfError
+
 MAX_BODY = 4 * 1024 * 1024  # bytes; Lambda's 6 MB event holds 4.5 MiB once it is base64
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """Status, body (a JSON object, or bytes for a handshake) and headers beyond the usual."""
 
     status: int
@@ -29,58 +31,60 @@ class Answer:
         return "" if isinstance(self.body, bytes) else self.body.get("reason", "")
 
 
-class Refused(Exception):
-    """Raised wherever a delivery is refused; carries the answer."""
+class Refused(HookshelfError):
+    """Raised wherever a delivery is refused; carries the response."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.reason)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.reason)
+        self.response = response
 
 
-def stored(bucket: str, key: str) -> Answer:
+def stored(bucket: str, key: str) -> Response:
     """The store has the bytes."""
-    return Answer(200, {"result": "success", "bucket": bucket, "key": key})
+    return Response(200, {"result": "success", "bucket": bucket, "key": key})
 
 
-def fail(status: int, reason: str, *, kept: str = "", **headers: str) -> Answer:
+def fail(status: int, reason: str, *, kept: str = "", **headers: str) -> Response:
     """Refused; `kept` is the key the bytes were kept under all the same."""
     body = {"result": "fail", "reason": reason} | ({"kept": kept} if kept else {})
-    return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    return Response(
+        status, body, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
-def ours(reason: str) -> Answer:
+def unavailable(reason: str) -> Response:
     """Our fault: the sender should try again soon."""
     return fail(503, reason, Retry_After="30")
 
 
-def invalid(what: str, why: str) -> Answer:
+def invalid(what: str, why: str) -> Response:
     """A parameter, header or body that can never be accepted as it was sent."""
     return fail(400, f"Invalid {what}: {why}")
 
 
-SIGNATURE = "Invalid signature"  # these two with the key the bytes were kept under
+INVALID_SIGNATURE = "Invalid signature"  # these two with the key the bytes were kept under
 NOT_JSON = "Body is not valid JSON"
 
 
-def handshake(body: bytes) -> Answer:
+def handshake_response(body: bytes) -> Response:
     """What a sender wants to read before it sends anything, as plain text."""
-    return Answer(200, body, {"Content-Type": "text/plain"})
+    return Response(200, body, {"Content-Type": "text/plain"})
 
 
-WRONG_TOKEN = fail(403, "Invalid token provided")
-NO_TOKEN = ours("No token is configured for this stage")
-NO_APP = invalid("app", "missing; name the stream of webhooks with app=NAME")
-BAD_APP = invalid(
+INVALID_TOKEN = fail(403, "Invalid token provided")
+NO_TOKEN = unavailable("No token is configured for this stage")
+MISSING_APP = invalid("app", "missing; name the stream of webhooks with app=NAME")
+INVALID_APP = invalid(
     "app", "use ASCII letters and digits with single - or _ between them, at most 50 characters"
 )
-TWICE = invalid("query", "a parameter is given more than once; give each once")
-BAD_BASE64 = invalid("body", "it is marked as base64 and is not")
-BAD_TEXT = invalid("body", "it is marked as text and is not UTF-8")
-CHUNKED = fail(400, "Invalid body: it came chunked. Send Content-Length", Connection="close")
-APP = fail(403, "App not allowed")
-BUCKET = fail(403, "Bucket not allowed")
+DUPLICATE_PARAMETER = invalid("query", "a parameter is given more than once; give each once")
+INVALID_BASE64 = invalid("body", "it is marked as base64 and is not")
+INVALID_TEXT = invalid("body", "it is marked as text and is not UTF-8")
+CHUNKED_BODY = fail(400, "Invalid body: it came chunked. Send Content-Length", Connection="close")
+APP_NOT_ALLOWED = fail(403, "App not allowed")
+BUCKET_NOT_ALLOWED = fail(403, "Bucket not allowed")
 NAME_TAKEN = invalid("app", "in this folder archive another name differs from it only by case")
 TOO_LARGE = fail(413, f"Body is larger than {MAX_BODY} bytes")
-METHOD = fail(405, "Method not allowed: send POST", Allow="POST")
-NOT_STORED = ours("Unable to upload file to S3")
-FAULT = ours("Something went wrong here; nothing was lost if you send it again")
+METHOD_NOT_ALLOWED = fail(405, "Method not allowed: send POST", Allow="POST")
+NOT_STORED = unavailable("Unable to upload file to S3")
+INTERNAL_ERROR = unavailable("Something went wrong here; nothing was lost if you send it again")

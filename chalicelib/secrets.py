@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
+from chalicelib.errors import HookshelfError
 
-class Unresolved(Exception):
+
+class UnresolvedSecret(HookshelfError):
     """A reference leads nowhere. The text names the kind of reference, never a value."""
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:
-    """The secret that `text` is or refers to. Raises Unresolved."""
+    """The secret that `text` is or refers to. Raises UnresolvedSecret."""
     kind, _, name = text.partition(":")
     if kind == "env":
         found = environ.get(name, "")
@@ -27,11 +29,13 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
     else:
         return text
     if not found:
-        raise Unresolved(f"the {kind}: reference leads to nothing")
+        raise UnresolvedSecret(f"the {kind}: reference leads to nothing")
     return found
 
 
-def referred(entry: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def env_references(
+    entry: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     """What `env:` references in an app's entry, whose shape is right, refer to, by name."""
     for field in ("secrets", "public_keys"):
         for text in entry.get(field, ()):
@@ -53,7 +57,7 @@ def _aws(service: str, method: str, *path: str, **arguments: Any) -> str:
         with closing(boto3.client(service, region_name=region, config=config)) as client:
             found: Any = getattr(client, method)(**arguments)
     except (BotoCoreError, ClientError) as error:
-        raise Unresolved(f"the {service}: reference fails: {type(error).__name__}") from None
+        raise UnresolvedSecret(f"the {service}: reference fails: {type(error).__name__}") from None
     for part in path:
         found = found.get(part) or {}
     return found if isinstance(found, str) else ""

@@ -9,8 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
+from chalicelib.errors import MisuseError
 from chalicelib.keys import is_path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent  # where app.py is
 
 # What the stores read besides; see store/__init__.py.
 _AWS = (
@@ -40,13 +44,13 @@ _ACCESS_POINT = re.compile(
 )
 
 
-class SettingError(Exception):
-    """A setting is missing or wrong. `variable` names it; the text says how to mend it."""
+class SettingError(MisuseError):
+    """A setting is missing or wrong. `variable` names it; the text says how to fix it."""
 
     def __init__(self, variable: str, problem: str) -> None:
         super().__init__(f"{variable} {problem}")
         self.variable = variable
-        self.where = ""  # inside a file, the part that is wrong
+        self.field = ""  # inside a file, the part that is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class BucketPath:
 class Settings:
     """The settings of one stage. Hashable, so that what is built from it can be cached."""
 
-    places: tuple[BucketPath, ...]  # the first is the default
+    bucket_paths: tuple[BucketPath, ...]  # the first is the default
     folder: str = ""  # store into this folder instead of S3
     client: str = "auto"  # or obstore, boto3
     bucket_owner: str = ""  # twelve digits
@@ -78,12 +82,12 @@ class Settings:
     # AWS_* as set: credentials, region, profile. Never shown.
     aws: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    def place(self, requested: str | None) -> BucketPath | None:
+    def allowed_path(self, requested: str | None) -> BucketPath | None:
         """The place a sender may write to: the default for None, else None if not allowed."""
         if requested is None:
-            return self.places[0]
+            return self.bucket_paths[0]
         place = parse_bucket_path(requested)
-        allowed = place and any(entry.allows(place) for entry in self.places)
+        allowed = place and any(entry.allows(place) for entry in self.bucket_paths)
         return place if allowed else None
 
 
@@ -113,7 +117,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 def _read(values: tuple[str, ...]) -> Settings:
     value = dict(zip(_OWN + _AWS, values, strict=True))
     return Settings(
-        places=_places(value["ARCHIVE_BUCKETS"]),
+        bucket_paths=_bucket_paths(value["ARCHIVE_BUCKETS"]),
         folder=value["ARCHIVE_FOLDER"],
         client=_client(value["ARCHIVE_CLIENT"] or "auto"),
         bucket_owner=_owner(value["ARCHIVE_BUCKET_OWNER"]),
@@ -122,22 +126,22 @@ def _read(values: tuple[str, ...]) -> Settings:
     )
 
 
-def _places(value: str) -> tuple[BucketPath, ...]:
+def _bucket_paths(value: str) -> tuple[BucketPath, ...]:
     if not value:
         raise SettingError(
             "ARCHIVE_BUCKETS", "is not set. Name a bucket: ARCHIVE_BUCKETS=my-bucket"
         )
-    places = []
+    bucket_paths = []
     for entry in value.split(","):
-        place = parse_bucket_path(entry.strip())
-        if place is None:
+        bucket_path = parse_bucket_path(entry.strip())
+        if bucket_path is None:
             raise SettingError(
                 "ARCHIVE_BUCKETS",
                 f"has the entry {entry.strip()!r}. Write each as bucket or bucket/path, "
                 "with commas between and no slash at the end",
             )
-        places.append(place)
-    return tuple(places)
+        bucket_paths.append(bucket_path)
+    return tuple(bucket_paths)
 
 
 def _client(value: str) -> str:

@@ -14,15 +14,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.delivery import Delivery
+from chalicelib.types import Verdict
 
 if TYPE_CHECKING:
     from chalicelib.apps import App
 
-VERDICTS = ("verified", "bad", "stale", "unsigned", "unchecked")
 
-
-def verdict(delivery: Delivery, app: App) -> str:
-    """What checking the sender's signature gives: one of VERDICTS.
+def verdict(delivery: Delivery, app: App) -> Verdict:
+    """What checking the sender's signature gives.
 
     `unchecked`: there is nothing to check with, or the app ignores signatures. `unsigned`: none of
     the source's signature headers is there. `stale`: good, but signed more than the app's

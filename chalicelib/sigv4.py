@@ -44,7 +44,7 @@ class Signed:
     body: bytes
 
 
-def caller(
+def signer_arn(
     event: Mapping[str, Any],
     query: Mapping[str, Sequence[str]],
     headers: Mapping[str, str],
@@ -65,7 +65,7 @@ def caller(
         body=base64.b64decode(body) if event.get("isBase64Encoded") else body,
     )
     known = credentials(environ.get("LOCAL_IAM_CREDENTIALS", ""))
-    return verify(request, known, now=datetime.now(UTC))
+    return verified_arn(request, known, now=datetime.now(UTC))
 
 
 def credentials(value: str) -> dict[str, tuple[str, str]]:
@@ -82,7 +82,7 @@ def credentials(value: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def verify(
+def verified_arn(
     request: Signed, known: Mapping[str, tuple[str, str]], *, now: datetime, service: str = SERVICE
 ) -> str | None:
     """The ARN that signed `request`, if its signature is good at `now`; None otherwise."""

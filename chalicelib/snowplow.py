@@ -26,6 +26,7 @@ from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
 
 from chalicelib import log
+from chalicelib.errors import HookshelfError
 from chalicelib.settings import SettingError, parse_bucket_path
 
 SCHEMA = "iglu:com.amazon.aws.lambda/s3_notification_event/jsonschema/1-0-0"
@@ -60,7 +61,7 @@ _FIELDS: dict[str, Any] = {
 }
 
 
-class NotTracked(Exception):
+class NotTracked(HookshelfError):
     """The collector did not take the events, or a notification could not be understood."""
 
 
@@ -225,13 +226,13 @@ def _fact(record: Mapping[str, Any]) -> tuple[Any, ...]:
     Puts and deletes have a sequencer; for other events their time stands in.
     """
     s3 = _part(record, "s3")
-    thing = _part(s3, "object")
+    obj = _part(s3, "object")
     fact = (
         _part(s3, "bucket").get("name"),
-        thing.get("key"),
-        thing.get("versionId"),
+        obj.get("key"),
+        obj.get("versionId"),
         record.get("eventName"),
-        thing.get("sequencer") or record.get("eventTime"),
+        obj.get("sequencer") or record.get("eventTime"),
     )
     if not all(map(isinstance, fact, (str, str, str | None, str, str | None))):
         raise NotTracked("A record of the notification names no bucket, key or event")
@@ -249,8 +250,8 @@ def _from_eventbridge(event: Mapping[str, Any]) -> dict[str, Any]:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
     """
     detail = _part(event, "detail")
-    thing = _part(detail, "object")
-    key = thing.get("key")
+    obj = _part(detail, "object")
+    key = obj.get("key")
     resources = event.get("resources")
     return {
         "eventSource": "aws:s3",
@@ -268,10 +269,10 @@ def _from_eventbridge(event: Mapping[str, Any]) -> dict[str, Any]:
             "object": {
                 # S3's own notifications encode the key, EventBridge's do not.
                 "key": quote_plus(key, safe="/") if isinstance(key, str) else None,
-                "size": thing.get("size"),
-                "eTag": thing.get("etag"),
-                "versionId": thing.get("version-id"),
-                "sequencer": thing.get("sequencer"),
+                "size": obj.get("size"),
+                "eTag": obj.get("etag"),
+                "versionId": obj.get("version-id"),
+                "sequencer": obj.get("sequencer"),
             },
         },
     }

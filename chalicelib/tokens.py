@@ -12,20 +12,24 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 
+from chalicelib.errors import HookshelfError
+
 HASHED = "sha256:"  # begins a member that is the hash of a token
 _HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _OF_NOTHING = sha256(b"").digest()
 
 
-class NoToken(Exception):
+class NoToken(HookshelfError):
     """The stage (or this app's own variable) holds no usable token: nobody may deliver."""
 
 
-class WrongToken(Exception):
+class WrongToken(HookshelfError):
     """The presented token is missing, empty, given twice, or not one of the stage's."""
 
 
-def check(variables: Mapping[str, str] | None, app: str | None, presented: str | None) -> None:
+def check_token(
+    variables: Mapping[str, str] | None, app: str | None, presented: str | None
+) -> None:
     """Let a delivery pass, or raise NoToken or WrongToken.
 
     `variables` are the stage's, None where API Gateway has none; `app` is a well-formed app name,

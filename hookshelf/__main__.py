@@ -8,7 +8,6 @@ from pkgutil import iter_modules
 import click
 
 from chalicelib.errors import HookshelfError, MisuseError
-from chalicelib.settings import SettingError
 from chalicelib.store import NotStored, Unreadable
 from hookshelf import commands
 from hookshelf.aws import readable_errors
@@ -34,14 +33,14 @@ class Commands(click.Group):
         try:
             with readable_errors():
                 return super().invoke(ctx)
-        except (SettingError, MisuseError) as error:
+        except MisuseError as error:
             raise click.UsageError(str(error)) from None
+        except (NotStored, Unreadable) as error:
+            raise click.ClickException(f"The archive cannot be reached: {error}") from None
         except HookshelfError as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
             raise click.ClickException(f"This machine refused: {error}") from None
-        except (NotStored, Unreadable) as error:
-            raise click.ClickException(f"The archive cannot be reached: {error}") from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

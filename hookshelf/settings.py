@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from chalicelib.apps import PACKAGE
+from chalicelib.settings import PROJECT_ROOT
 
-CONFIG = PACKAGE / ".chalice" / "config.json"
+CONFIG = PROJECT_ROOT / ".chalice" / "config.json"
 STAGE = "local"
 
 
@@ -37,7 +37,7 @@ def stage_environment(stage: str) -> dict[str, str]:
     for name in [name for name, value in found.items() if not isinstance(value, str)]:
         raise click.UsageError(f"{name} of stage {stage!r} in {CONFIG} has to be in quotes")
     if "ARCHIVE_FOLDER" in found:
-        found["ARCHIVE_FOLDER"] = str(PACKAGE / Path(found["ARCHIVE_FOLDER"]).expanduser())
+        found["ARCHIVE_FOLDER"] = str(PROJECT_ROOT / Path(found["ARCHIVE_FOLDER"]).expanduser())
     return found
 
 

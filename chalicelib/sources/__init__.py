@@ -73,7 +73,7 @@ class Source:
 
 
 @cache
-def names() -> frozenset[str]:
+def source_names() -> frozenset[str]:
     """The names of the sources there are."""
     return frozenset(module.name.replace("_", "-") for module in iter_modules(__path__))
 
@@ -81,7 +81,7 @@ def names() -> frozenset[str]:
 @cache
 def source_named(name: str) -> Source:
     """The source of that name. Raises KeyError where there is none."""
-    if name not in names():
+    if name not in source_names():
         raise KeyError(name)
     source: Source = import_module(f"{__name__}.{name.replace('-', '_')}").SOURCE
     return source
@@ -89,7 +89,7 @@ def source_named(name: str) -> Source:
 
 def source_of(app: str) -> Source:
     """The source of an app that nothing is configured for: its namesake, else generic."""
-    return source_named(app if app in names() else "generic")
+    return source_named(app if app in source_names() else "generic")
 
 
 def text_secret(text: str) -> bytes:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, elements, event, json_text, parse
+from chalicelib.events import Event, dig, elements, event, json_text, parse_json
 from chalicelib.sources import Source
 
 USUAL = {
@@ -34,7 +34,7 @@ def events(delivery: Delivery, paths: Mapping[str, str] | None = None) -> Iterat
     text = json_text(delivery.body).strip(" \t\r\n")
     binary = _binary_mode(delivery.headers)
     found = [] if binary else list(elements(text))
-    value = None if found else parse(text)
+    value = None if found else parse_json(text)
     if value is not None and (value != [] or binary):
         found = [(text, value)]
     for exact, value in found:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, event, form_field, json_text, parse, text
+from chalicelib.events import Event, dig, event, form_field, json_text, parse_json, text
 from chalicelib.signatures import hmac_sha256, is_sha256_header
 from chalicelib.sources import Headers, Keys, Source, text_secret
 
@@ -28,8 +28,10 @@ def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event; its type is the header's event and the body's action: `issues.opened`."""
     whole = json_text(delivery.body)
-    exact = (whole if parse(whole) is not None else form_field(whole, "payload")).strip(" \t\r\n")
-    value = parse(exact)
+    exact = (whole if parse_json(whole) is not None else form_field(whole, "payload")).strip(
+        " \t\r\n"
+    )
+    value = parse_json(exact)
     if value is not None:
         kind = (delivery.headers.get("x-github-event", ""), text(dig(value, "action")))
         yield event(

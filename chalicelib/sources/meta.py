@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, elements, event, json_text, members, parse, text
+from chalicelib.events import Event, dig, elements, event, json_text, members, parse_json, text
 from chalicelib.signatures import hmac_sha256, is_sha256_header
 from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
 
@@ -33,7 +33,7 @@ def handshake(method: str, query: Query, body: bytes) -> bytes | None:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event per change or message of each entry; its type is `<object>.<field>`."""
     body = json_text(delivery.body)
-    kind = text(dig(parse(body), "object"))
+    kind = text(dig(parse_json(body), "object"))
     for exact_entry, entry in elements(members(body).get("entry", "")):
         parts = members(exact_entry)
         for part in ("changes", "messaging"):

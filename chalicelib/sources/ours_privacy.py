@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, event, json_text, parse, text
+from chalicelib.events import Event, dig, event, json_text, parse_json, text
 from chalicelib.sources import Source
 
 
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event; you look up the visitor's or user's e-mail address, else their ids."""
     exact = json_text(delivery.body).strip(" \t\r\n")
-    value = parse(exact)
+    value = parse_json(exact)
     if value is not None:
         visitor = text(dig(value, "visitor", "visitor_id"))
         ids = (visitor, text(dig(value, "event", "distinct_id")), sha256(delivery.body).hexdigest())

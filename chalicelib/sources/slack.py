@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, event, form_field, json_text, parse
+from chalicelib.events import Event, dig, event, form_field, json_text, parse_json
 from chalicelib.signatures import from_hex, hmac_sha256, is_hmac_sha256, raw, unix_seconds
 from chalicelib.sources import Headers, Keys, Query, Source, challenge, text_secret
 
@@ -34,7 +34,7 @@ def handshake(method: str, query: Query, body: bytes) -> bytes | None:
     """The challenge of a `url_verification`."""
     if method != "POST" or b"url_verification" not in body:
         return None
-    value = parse(json_text(body))
+    value = parse_json(json_text(body))
     is_one = dig(value, "type") == "url_verification"
     return challenge(dig(value, "challenge")) if is_one else None
 
@@ -42,7 +42,7 @@ def handshake(method: str, query: Query, body: bytes) -> bytes | None:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event; of a slash command, its fields as JSON."""
     exact = _json(json_text(delivery.body))
-    value = parse(exact)
+    value = parse_json(exact)
     if value is not None:
         inner = dig(value, "event")
         yield event(
@@ -85,7 +85,7 @@ def _user(inner: object) -> object:
 def _json(text: str) -> str:
     """The JSON of a body, of a form's `payload`, or else of a form's fields."""
     text = text.strip(" \t\r\n")
-    if parse(text) is not None:
+    if parse_json(text) is not None:
         return text
     if payload := form_field(text, "payload"):
         return payload

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, event, json_text, parse, rfc3339
+from chalicelib.events import Event, dig, event, json_text, parse_json, rfc3339
 from chalicelib.signatures import (
     ed25519_public_key,
     from_base64,
@@ -54,7 +54,7 @@ def verify(body: bytes, headers: Headers, keys: Keys, *, prefixes: Iterable[str]
 def events(delivery: Delivery, *, prefixes: Iterable[str]) -> Iterator[Event]:
     """One event: `type`, `timestamp` and `data.id` are the spec's recommended names."""
     exact = json_text(delivery.body).strip(" \t\r\n")
-    value = parse(exact)
+    value = parse_json(exact)
     if value is not None:
         ids = (delivery.headers.get(f"{prefix}-id") for prefix in prefixes)
         yield event(

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, event, json_text, parse
+from chalicelib.events import Event, dig, event, json_text, parse_json
 from chalicelib.signatures import from_hex, hmac_sha256, is_hmac_sha256, raw, unix_seconds
 from chalicelib.sources import Headers, Keys, Source, text_secret
 
@@ -31,10 +31,10 @@ def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event; you look up its customer, else its object, else the connected account."""
     exact = json_text(delivery.body).strip(" \t\r\n")
-    value = parse(exact)
+    value = parse_json(exact)
     if value is not None:
-        thing = dig(value, "data", "object")
-        subject = dig(thing, "customer") or dig(thing, "id") or dig(value, "account")
+        obj = dig(value, "data", "object")
+        subject = dig(obj, "customer") or dig(obj, "id") or dig(value, "account")
         yield event(
             delivery,
             exact,
@@ -42,18 +42,18 @@ def events(delivery: Delivery) -> Iterator[Event]:
             type=dig(value, "type"),
             subject=subject,
             time=dig(value, "created"),
-            correlation=dig(thing, "id"),
+            correlation=dig(obj, "id"),
         )
 
 
 def example(n: int, at: int) -> bytes:
     """A paid invoice, indented as Stripe does."""
-    thing = {"id": f"in_example{n}", "object": "invoice", "customer": f"cus_example{n}"}
+    obj = {"id": f"in_example{n}", "object": "invoice", "customer": f"cus_example{n}"}
     body = {
         "id": f"evt_example{at}{n}",
         "object": "event",
         "created": at,
-        "data": {"object": thing},
+        "data": {"object": obj},
         "type": "invoice.paid",
     }
     return json.dumps(body, indent=2).encode()

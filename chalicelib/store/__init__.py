@@ -13,15 +13,16 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from chalicelib.delivery import ArchiveObject
+from chalicelib.errors import HookshelfError
 from chalicelib.settings import SettingError, Settings
 
-BUDGET = 8.0  # seconds for one put with all its attempts; GitHub waits 10 for an answer
+PUT_TIMEOUT = 8.0  # seconds for one put with all its attempts; GitHub waits 10 for an answer
 
 _log = logging.getLogger("hookshelf")
 _opening = threading.Lock()  # a boto3 session must not be made in two threads at once
 
 
-class NotStored(Exception):
+class NotStored(HookshelfError):
     """The bytes may or may not have landed; nobody was told that they did.
 
     `why` is a short word for the log, never what the server said: that holds bucket and key names
@@ -34,15 +35,15 @@ class NotStored(Exception):
         self.attempts = attempts
 
 
-class NameTaken(Exception):
+class NameTaken(HookshelfError):
     """A folder store already has this name in another case; some disks cannot keep both."""
 
 
-class Missing(Exception):
+class NotFound(HookshelfError):
     """There is no object with this key."""
 
 
-class Unreadable(Exception):
+class Unreadable(HookshelfError):
     """The store could not be read just now; the text is short and safe to show."""
 
 
@@ -57,7 +58,7 @@ class Listed:
 class Store(Protocol):
     """What every store promises; `tests/store/test_store_contract.py` holds them to it."""
 
-    def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
+    def put(self, obj: ArchiveObject, *, seconds: float = PUT_TIMEOUT) -> int:
         """Store an object under its key unless the key is taken; say in how many attempts.
 
         A key holds the SHA-256 of its body, so a taken key is success. Raises NotStored when
@@ -65,7 +66,7 @@ class Store(Protocol):
         """
 
     def get(self, key: str) -> ArchiveObject:
-        """The object, byte for byte. Raises Missing, or Unreadable."""
+        """The object, byte for byte. Raises NotFound, or Unreadable."""
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
         """Every object whose key begins with `prefix` and sorts after `after`, in key order.
@@ -77,9 +78,9 @@ class Store(Protocol):
 def budget(context: Any) -> float:
     """Seconds for one put: 8, or what is left of the Lambda's time less one to answer in."""
     if context is None:
-        return BUDGET
+        return PUT_TIMEOUT
     left: float = context.get_remaining_time_in_millis() / 1000
-    return min(BUDGET, left - 1)
+    return min(PUT_TIMEOUT, left - 1)
 
 
 def check_prefix(prefix: str) -> None:

@@ -17,7 +17,15 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
 from chalicelib.delivery import ArchiveObject
-from chalicelib.store import BUDGET, Listed, Missing, NameTaken, NotStored, Unreadable, check_prefix
+from chalicelib.store import (
+    PUT_TIMEOUT,
+    Listed,
+    NameTaken,
+    NotFound,
+    NotStored,
+    Unreadable,
+    check_prefix,
+)
 
 _META = ".meta"
 _naming = threading.Lock()
@@ -29,13 +37,13 @@ class FolderStore:
     def __init__(self, folder: str, bucket: str) -> None:
         self._root = Path(folder).expanduser() / bucket
 
-    def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
+    def put(self, obj: ArchiveObject, *, seconds: float = PUT_TIMEOUT) -> int:
         """See Store.put. Raises NameTaken for a folder that differs from another only by case."""
-        self._make_folders(thing.key)
-        meta = {"content-type": thing.content_type} | dict(thing.metadata)
+        self._make_folders(obj.key)
+        meta = {"content-type": obj.content_type} | dict(obj.metadata)
         for name, content in (
-            (thing.key + _META, json.dumps(meta, indent=1).encode()),
-            (thing.key, thing.body),
+            (obj.key + _META, json.dumps(meta, indent=1).encode()),
+            (obj.key, obj.body),
         ):
             try:
                 obstore.put(self._files, name, content, mode="create", use_multipart=False)
@@ -50,7 +58,7 @@ class FolderStore:
         body = self._read(key)
         try:
             metadata = json.loads(self._read(key + _META))
-        except Missing:
+        except NotFound:
             metadata = {}
         return ArchiveObject(key, body, metadata.pop("content-type", ""), metadata)
 
@@ -81,12 +89,12 @@ class FolderStore:
 
     def _read(self, key: str) -> bytes:
         if not self._is_there():
-            raise Missing(key)
+            raise NotFound(key)
         with _reading():
             try:
                 return bytes(obstore.get(self._files, key).bytes())
             except FileNotFoundError:
-                raise Missing(key) from None
+                raise NotFound(key) from None
 
     def _make_folders(self, key: str) -> None:
         """Make the folders of a key, unless a disk that ignores case could not tell them apart."""

@@ -14,13 +14,13 @@ from typing import NamedTuple
 from chalicelib.delivery import ArchiveObject
 from chalicelib.store import NotStored
 
-CONNECT = 1.0  # seconds for a connection
-ANSWER = 2.0  # seconds for one attempt
-PAUSE = (0.05, 0.4)  # seconds between two attempts, drawn at random
+CONNECT_TIMEOUT = 1.0  # seconds for a connection
+ATTEMPT_TIMEOUT = 2.0  # seconds for one attempt
+RETRY_DELAY = (0.05, 0.4)  # seconds between two attempts, drawn at random
 
 
 class Attempt(NamedTuple):
-    """How one attempt ended: stored, worth another, or (neither) hopeless."""
+    """How one attempt ended: stored, worth another, or (neither) permanent."""
 
     stored: bool
     again: bool
@@ -30,12 +30,12 @@ class Attempt(NamedTuple):
 STORED = Attempt(stored=True, again=False, why="stored")
 
 
-def again(why: str) -> Attempt:
+def retryable(why: str) -> Attempt:
     """Nothing landed, or nobody knows: another attempt can only help."""
     return Attempt(stored=False, again=True, why=why)
 
 
-def hopeless(why: str) -> Attempt:
+def permanent(why: str) -> Attempt:
     """The server understood and refused; it would do so again."""
     return Attempt(stored=False, again=False, why=why)
 
@@ -51,13 +51,13 @@ def from_status(status: int, code: str = "") -> Attempt:
         return STORED
     why = f"{status} {code}".strip()
     if status >= 500 or status in (409, 429) or (status == 400 and code == "RequestTimeout"):
-        return again(why)
-    return hopeless(why)
+        return retryable(why)
+    return permanent(why)
 
 
-def put_once(
+def put_with_retries(
     attempt: Callable[[ArchiveObject], Attempt],
-    thing: ArchiveObject,
+    obj: ArchiveObject,
     *,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
@@ -72,10 +72,10 @@ def put_once(
     attempts = 0
     while True:
         attempts += 1
-        result = attempt(thing)
+        result = attempt(obj)
         if result.stored:
             return attempts
-        pause = uniform(*PAUSE)
-        if not result.again or clock() + pause + ANSWER > end:
+        pause = uniform(*RETRY_DELAY)
+        if not result.again or clock() + pause + ATTEMPT_TIMEOUT > end:
             raise NotStored(result.why, attempts)
         sleep(pause)

@@ -17,8 +17,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import BUDGET, Listed, Missing, NotStored, Unreadable, check_prefix
-from chalicelib.store.retry import ANSWER, CONNECT, STORED, Attempt, again, from_status, put_once
+from chalicelib.store import PUT_TIMEOUT, Listed, NotFound, NotStored, Unreadable, check_prefix
+from chalicelib.store.retry import (
+    ATTEMPT_TIMEOUT,
+    CONNECT_TIMEOUT,
+    STORED,
+    Attempt,
+    from_status,
+    put_with_retries,
+    retryable,
+)
 
 
 class Boto3Store:
@@ -28,13 +36,13 @@ class Boto3Store:
         self._settings = settings
         self._bucket = bucket
         try:
-            self._writer = self._client(attempts=1, seconds=ANSWER)
+            self._writer = self._client(attempts=1, seconds=ATTEMPT_TIMEOUT)
         except (BotoCoreError, ValueError) as error:
             raise NotStored(f"client: {type(error).__name__}") from None
 
-    def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
+    def put(self, obj: ArchiveObject, *, seconds: float = PUT_TIMEOUT) -> int:
         """See Store.put."""
-        return put_once(self._attempt, thing, seconds=seconds)
+        return put_with_retries(self._attempt, obj, seconds=seconds)
 
     def get(self, key: str) -> ArchiveObject:
         """See Store.get."""
@@ -44,7 +52,7 @@ class Boto3Store:
                 with found["Body"] as stream:
                     body = stream.read()
         except self._reader.exceptions.NoSuchKey:
-            raise Missing(key) from None
+            raise NotFound(key) from None
         return ArchiveObject(key, body, found.get("ContentType", ""), found["Metadata"])
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Listed]:
@@ -58,24 +66,24 @@ class Boto3Store:
                 for entry in page.get("Contents", ()):
                     yield Listed(entry["Key"], entry["Size"])
 
-    def _attempt(self, thing: ArchiveObject) -> Attempt:
+    def _attempt(self, obj: ArchiveObject) -> Attempt:
         """One attempt, in a thread: botocore's timeouts are for each read, not for the answer.
 
         One that is given up may still land; the key is the same, so that does no harm.
         """
         ended: list[Attempt] = []
-        thread = Thread(target=lambda: ended.append(self._put(thing)), daemon=True)
+        thread = Thread(target=lambda: ended.append(self._put(obj)), daemon=True)
         thread.start()
-        thread.join(CONNECT + ANSWER)
-        return ended[0] if ended else again("timeout")
+        thread.join(CONNECT_TIMEOUT + ATTEMPT_TIMEOUT)
+        return ended[0] if ended else retryable("timeout")
 
-    def _put(self, thing: ArchiveObject) -> Attempt:
+    def _put(self, obj: ArchiveObject) -> Attempt:
         try:
             self._writer.put_object(
-                Key=thing.key,
-                Body=thing.body,
-                ContentType=thing.content_type,
-                Metadata=thing.metadata,
+                Key=obj.key,
+                Body=obj.body,
+                ContentType=obj.content_type,
+                Metadata=obj.metadata,
                 IfNoneMatch="*",
                 ChecksumAlgorithm="SHA256",
                 **self._where,
@@ -85,7 +93,7 @@ class Boto3Store:
             code = error.response.get("Error", {}).get("Code", "")
             return from_status(status, code if code.isalnum() else "")
         except Exception as error:  # timeouts, connections, answers that are not HTTP
-            return again(type(error).__name__)
+            return retryable(type(error).__name__)
         return STORED
 
     @property
@@ -100,7 +108,7 @@ class Boto3Store:
     def _client(self, *, attempts: int, seconds: float) -> Any:
         aws = dict(self._settings.aws)
         config = Config(
-            connect_timeout=CONNECT,
+            connect_timeout=CONNECT_TIMEOUT,
             read_timeout=seconds,
             # total_max_attempts: max_attempts=1 would still send two requests.
             retries={"total_max_attempts": attempts, "mode": "standard"},

@@ -15,16 +15,16 @@ from obstore.store import S3Store
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
-from chalicelib.store import BUDGET, Listed, Missing, NotStored, Unreadable, check_prefix
+from chalicelib.store import PUT_TIMEOUT, Listed, NotFound, NotStored, Unreadable, check_prefix
 from chalicelib.store.retry import (
-    ANSWER,
-    CONNECT,
+    ATTEMPT_TIMEOUT,
+    CONNECT_TIMEOUT,
     STORED,
     Attempt,
-    again,
     from_status,
-    hopeless,
-    put_once,
+    permanent,
+    put_with_retries,
+    retryable,
 )
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})[^<]*(?:.*?<Code>(\w{1,64})</Code>)?", re.DOTALL)
@@ -36,11 +36,11 @@ class ObstoreStore:
     def __init__(self, settings: Settings, bucket: str) -> None:
         self._settings = settings
         self._bucket = bucket
-        self._writer = self._client(retries=0, seconds=ANSWER)
+        self._writer = self._client(retries=0, seconds=ATTEMPT_TIMEOUT)
 
-    def put(self, thing: ArchiveObject, *, seconds: float = BUDGET) -> int:
+    def put(self, obj: ArchiveObject, *, seconds: float = PUT_TIMEOUT) -> int:
         """See Store.put."""
-        return put_once(self._attempt, thing, seconds=seconds)
+        return put_with_retries(self._attempt, obj, seconds=seconds)
 
     def get(self, key: str) -> ArchiveObject:
         """See Store.get."""
@@ -49,7 +49,7 @@ class ObstoreStore:
                 found = obstore.get(self._reader, key)
                 body = bytes(found.bytes())
         except FileNotFoundError:
-            raise Missing(key) from None
+            raise NotFound(key) from None
         attributes = dict(found.attributes)
         # object_store names HTTP's own attributes in title case, metadata as S3 does: lower.
         metadata = {name: value for name, value in attributes.items() if name == name.lower()}
@@ -72,13 +72,13 @@ class ObstoreStore:
                 for entry in page:
                     yield Listed(entry["path"], entry["size"])
 
-    def _attempt(self, thing: ArchiveObject) -> Attempt:
+    def _attempt(self, obj: ArchiveObject) -> Attempt:
         try:
             obstore.put(
                 self._writer,
-                thing.key,
-                thing.body,
-                attributes={"Content-Type": thing.content_type, **thing.metadata},
+                obj.key,
+                obj.body,
+                attributes={"Content-Type": obj.content_type, **obj.metadata},
                 mode="create",
                 use_multipart=False,
             )
@@ -97,7 +97,7 @@ class ObstoreStore:
         owner = settings.bucket_owner
         client_options: dict[str, Any] = {
             "allow_http": settings.endpoint.startswith("http:"),
-            "connect_timeout": timedelta(seconds=CONNECT),
+            "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
             "timeout": timedelta(seconds=seconds),
         }
         if owner:
@@ -142,12 +142,12 @@ def _judge(error: BaseException) -> Attempt:
     """
     text = str(error)
     if not isinstance(error, Exception) or "redirect without LOCATION" in text:
-        return hopeless(type(error).__name__)  # a panic, or a 3xx: the next would be the same
+        return permanent(type(error).__name__)  # a panic, or a 3xx: the next would be the same
     found = _STATUS.search(text)
     if found is None:
         kind = re.search(r"kind: (Timeout|Connect)\b", text)
-        return again(kind[1].lower() if kind else type(error).__name__)
+        return retryable(kind[1].lower() if kind else type(error).__name__)
     attempt = from_status(int(found[1]), found[2] or "")
     if attempt.stored and not isinstance(error, AlreadyExistsError):
-        return again("412 without a taken key")
+        return retryable("412 without a taken key")
     return attempt

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 import click
 
-from chalicelib.events import parse
-from chalicelib.sources import Source, generic, names, source_named
+from chalicelib.events import parse_json
+from chalicelib.sources import Source, generic, source_named, source_names
 from hookshelf.local import tryout
 from hookshelf.settings import STAGE, stage_environment
 
@@ -36,7 +36,7 @@ class Post:
     "source_name",
     default="sendgrid",
     show_default=True,
-    type=click.Choice(sorted(names())),
+    type=click.Choice(sorted(source_names())),
     help="Who to play.",
 )
 @click.option("--url", help="The whole URL with token and app. Default: what `make run` serves.")
@@ -152,7 +152,7 @@ def _spoiled(source: Source, headers: dict[str, str]) -> dict[str, str]:
 def _show(post: Post, url: str, as_json: bool) -> int:
     status, text = _answer(post, url)
     if as_json:
-        click.echo(json.dumps({"status": status, "answer": parse(text)}))
+        click.echo(json.dumps({"status": status, "answer": parse_json(text)}))
     else:
         click.echo(f"{status}  {text}")
     return status

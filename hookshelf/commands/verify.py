@@ -91,11 +91,11 @@ def command(
 
 def check(store: Store, key: DeliveryKey | RejectedKey, environ: Mapping[str, str]) -> Checked:
     """The verdict on one archived delivery."""
-    thing = store.get(str(key))
-    if is_altered(thing, key):
+    obj = store.get(str(key))
+    if is_altered(obj, key):
         return Checked(str(key), "bad", in_order=False, altered=True)
-    app = app_of(thing, key, environ)
-    found = verdict(delivery_of(thing, key), app)
+    app = app_of(obj, key, environ)
+    found = verdict(delivery_of(obj, key), app)
     fails = found in ("bad", "stale") or (found == "unsigned" and app.signature == "require")
     return Checked(str(key), found, in_order=not fails)
 

@@ -7,9 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from chalicelib.apps import PACKAGE
 from chalicelib.errors import HookshelfError, MisuseError
-from chalicelib.settings import SettingError, from_environment
+from chalicelib.settings import PROJECT_ROOT, SettingError, from_environment
 from chalicelib.tokens import variable_name
 from hookshelf.deploy import template
 from hookshelf.deploy.package import build
@@ -31,7 +30,7 @@ def main() -> None:
         metavar="NAME[/PATH]",
         help=f"For stages whose ARCHIVE_BUCKETS is still {PLACEHOLDER} in .chalice/config.json.",
     )
-    parser.add_argument("--into", type=Path, default=PACKAGE / "build")
+    parser.add_argument("--into", type=Path, default=PROJECT_ROOT / "build")
     arguments = parser.parse_args()
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
     stages = [name for name in config["stages"] if name != STAGE]

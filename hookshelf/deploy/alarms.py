@@ -47,7 +47,7 @@ def _alarms(stage: str) -> dict[str, Alarm]:
         ),
         "Refusals": Alarm(
             "Many deliveries are refused with 403: a sender may still use an old token or key.",
-            [_metric(ours, "Answers", Status="403")],
+            [_metric(ours, "Responses", Status="403")],
             above=9,
             seconds=900,
         ),
@@ -73,7 +73,7 @@ def _silence(stage: str, app: str, gap: float) -> Alarm:
     """That of an app which says in the apps file how long it is silent at most."""
     return Alarm(
         f"App {app} has had no delivery for longer than its usual gap.",
-        [_metric(namespace(stage), "Answers", App=app, Status="200")],
+        [_metric(namespace(stage), "Responses", App=app, Status="200")],
         gap=gap,
     )
 

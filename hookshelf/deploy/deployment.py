@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 import boto3
 from botocore.exceptions import ClientError
 
-from chalicelib.apps import PACKAGE
 from chalicelib.errors import MisuseError
+from chalicelib.settings import PROJECT_ROOT
 from chalicelib.types import Json
 from hookshelf.deploy.stack import Stack
 
@@ -83,7 +83,7 @@ def namespace(stage: str) -> str:
 
 def chalice_record(stage: str) -> Path:
     """The file in which `chalice deploy` notes what it made of a stage."""
-    return PACKAGE / ".chalice" / "deployed" / f"{stage}.json"
+    return PROJECT_ROOT / ".chalice" / "deployed" / f"{stage}.json"
 
 
 def _made_by_stack(stage: str) -> Deployment | None:

@@ -89,7 +89,7 @@ def output_paths(environ: Mapping[str, str]) -> Iterator[OutputPath]:
     for bucket, prefix in snowplow.outputs(environ):
         yield OutputPath("SNOWPLOW_OUTPUT", bucket, prefix)
     if archive := environ.get("ARCHIVE_BUCKETS", "").strip():
-        for path in from_environment({"ARCHIVE_BUCKETS": archive}).places:
+        for path in from_environment({"ARCHIVE_BUCKETS": archive}).bucket_paths:
             yield OutputPath("ARCHIVE_BUCKETS", path.bucket, path.prefix)
 
 

@@ -26,8 +26,8 @@ from typing import Any
 
 import findpython
 
-from chalicelib.apps import PACKAGE
 from chalicelib.errors import HookshelfError
+from chalicelib.settings import PROJECT_ROOT
 from chalicelib.types import Json
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.policies import file_name
@@ -151,7 +151,7 @@ def with_chalice(python: Path, progress: Progress = silent) -> Path:
         return python
     installed = findpython.PythonVersion(python)
     chalice = f"chalice=={version('chalice')}"
-    home = PACKAGE / "build" / f"python{installed.major}.{installed.minor}-{chalice}"
+    home = PROJECT_ROOT / "build" / f"python{installed.major}.{installed.minor}-{chalice}"
     if not home.exists():
         progress(f"Installing {chalice} for Python {installed.version} into {home}")
         # Beside it first: two may do this at once, or one be interrupted.
@@ -221,7 +221,7 @@ def expand(sam: Json) -> Json:
 
 def _render(request: PackageRequest, project: Path) -> None:
     """A copy of the app with the stage's settings. Chalice's cache of wheels in it stays."""
-    config = json.loads((PACKAGE / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((PROJECT_ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     config.setdefault("lambda_architecture", ARCHITECTURE)
     config["stages"] = {request.stage: config["stages"].get(request.stage, {})}
     stage = config["stages"][request.stage]
@@ -239,7 +239,7 @@ def _render(request: PackageRequest, project: Path) -> None:
     shutil.rmtree(project / "vendor", ignore_errors=True)
     (project / "requirements.txt").unlink(missing_ok=True)
     for name in SHIPS:
-        _copy(PACKAGE / name, project / name)
+        _copy(PROJECT_ROOT / name, project / name)
     own = project / ".chalice"
     own.mkdir(exist_ok=True)
     _write(own / "config.json", config)
@@ -248,7 +248,7 @@ def _render(request: PackageRequest, project: Path) -> None:
         if handler in request.policies:
             _write(own / name, request.policies[handler])
         else:
-            _copy(PACKAGE / ".chalice" / name, own / name)
+            _copy(PROJECT_ROOT / ".chalice" / name, own / name)
 
 
 def _vendor(project: Path, python: Path) -> None:
@@ -275,7 +275,7 @@ def _vendor(project: Path, python: Path) -> None:
         f"{installed.major}.{installed.minor}",
     ]
     digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
-    home = PACKAGE / "build" / f"requirements-{digest}"
+    home = PROJECT_ROOT / "build" / f"requirements-{digest}"
     if not home.exists():
         new = home.with_name(f"{home.name}-{os.getpid()}")  # two may do this at once
         # AL2023 has glibc 2.34, and 3.11 runs on AL2 with 2.26.

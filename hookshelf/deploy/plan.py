@@ -15,10 +15,10 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import ClientError
 
-from chalicelib.apps import DEFAULT_FILE, PACKAGE
+from chalicelib.apps import DEFAULT_FILE
 from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.models import check_apps, read_apps
-from chalicelib.settings import Settings, from_environment
+from chalicelib.settings import PROJECT_ROOT, Settings, from_environment
 from chalicelib.tokens import variable_name
 from chalicelib.types import Json
 from hookshelf.aws import Account, account
@@ -126,7 +126,7 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
             kms_keys=sorted(filter(None, bucket_keys | {*kms_keys})),
             partition=target.partition,
         ),
-        PACKAGE / "build" / request.stage,
+        PROJECT_ROOT / "build" / request.stage,
         progress,
     )
     code_key = code_bucket.key(request.stage, package.zip.read_bytes(), "zip")
@@ -240,7 +240,11 @@ def environment(request: DeployRequest, before: Json, account: Account) -> dict[
 
 def _refuse_unpackaged_apps_file(environ: Mapping[str, str]) -> None:
     named = environ.get("APPS_FILE", "").strip()
-    if not (PACKAGE / (named or DEFAULT_FILE)).resolve().is_relative_to(PACKAGE / "chalicelib"):
+    if (
+        not (PROJECT_ROOT / (named or DEFAULT_FILE))
+        .resolve()
+        .is_relative_to(PROJECT_ROOT / "chalicelib")
+    ):
         raise MisuseError(f"APPS_FILE is {named}, which is not packaged. Put it into chalicelib/")
 
 
@@ -401,7 +405,7 @@ def _refuse_functions_of_others(stage: str) -> None:
 def own_buckets(settings: Settings, account: Account) -> dict[str, list[str]]:
     """What is archived into, paths by bucket; not what is another account's to look after."""
     paths: dict[str, list[str]] = {}
-    for path in settings.places if settings.bucket_owner == account.id else ():
+    for path in settings.bucket_paths if settings.bucket_owner == account.id else ():
         if not path.bucket.startswith("arn:"):  # an access point: whose bucket it is, it hides
             paths.setdefault(path.bucket, []).append(path.path)
     return paths
@@ -412,7 +416,7 @@ def _bucket_lines(request: DeployRequest, settings: Settings, account: Account) 
     if not code_bucket.bucket_exists(account):
         yield f"+ {code_bucket.bucket_name(account)}, for the code"
     own = own_buckets(settings, account)
-    for other in [path.bucket for path in settings.places if path.bucket not in own]:
+    for other in [path.bucket for path in settings.bucket_paths if path.bucket not in own]:
         if request.create_bucket:
             raise MisuseError(
                 f"{other} is an access point, or another account's. "

@@ -126,7 +126,9 @@ def references(environ: Mapping[str, str]) -> Iterator[Reference]:
 
 def _put(settings: Settings, partition: str) -> Json:
     statement = _allow(
-        "PutDeliveries", "s3:PutObject", [_objects(path, partition) for path in settings.places]
+        "PutDeliveries",
+        "s3:PutObject",
+        [_objects(path, partition) for path in settings.bucket_paths],
     )
     if settings.bucket_owner:
         statement["Condition"] = {"StringEquals": {"aws:ResourceAccount": settings.bucket_owner}}

@@ -87,7 +87,7 @@ class Canary:
     def find(self, body: bytes) -> str:
         """The key under which the archive has a body that was sent just now; empty if none."""
         digest = sha256(body).hexdigest()
-        for place in self.facts.settings.places:
+        for place in self.facts.settings.bucket_paths:
             hours = {hour_prefix(place.prefix, APP, at) for at in (self.started, datetime.now(UTC))}
             for prefix in (*sorted(hours), rejected_prefix(place.prefix, APP)):
                 where = {"Bucket": place.bucket, "Prefix": prefix}
@@ -98,7 +98,7 @@ class Canary:
 
     def read(self, bucket: str, key: str) -> bytes | None:
         """The bytes of an object; None where there is none. Raises NotChecked."""
-        if not any(place.bucket == bucket for place in self.facts.settings.places):
+        if not any(place.bucket == bucket for place in self.facts.settings.bucket_paths):
             return None
         found = self.facts.ask("s3", "get_object", ["NoSuchKey"], Bucket=bucket, Key=key)
         if found is None:
@@ -167,7 +167,7 @@ def is_leftover(variables: dict[str, str]) -> bool:
     if VARIABLE not in variables:
         return False
     try:
-        tokens.check(variables, APP, os.environ.get("HOOKSHELF_TOKEN"))
+        tokens.check_token(variables, APP, os.environ.get("HOOKSHELF_TOKEN"))
     except (tokens.NoToken, tokens.WrongToken):
         return True
     return False

@@ -139,7 +139,7 @@ class Facts:
     def buckets(self) -> list[Bucket]:
         """Every bucket that is archived into, each once."""
         places: dict[str, list[BucketPath]] = {}
-        for place in self.settings.places:
+        for place in self.settings.bucket_paths:
             places.setdefault(place.bucket, []).append(place)
         return [Bucket(self, name, places[name]) for name in places]
 

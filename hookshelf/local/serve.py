@@ -13,12 +13,11 @@ from urllib.parse import urlencode
 
 import click
 
-from chalicelib.apps import PACKAGE
 from chalicelib.models import check_apps
-from chalicelib.settings import SettingError, from_environment
+from chalicelib.settings import PROJECT_ROOT, SettingError, from_environment
 from hookshelf.settings import STAGE, environment
 
-SAMPLE = PACKAGE / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
+SAMPLE = PROJECT_ROOT / "tests" / "samples" / "sendgrid" / "batch" / "body.json"
 _TOKEN = "STAGE_VAR_validToken"
 # What the `chalice` script does, but Ctrl-C is a good end, even while modules are being imported.
 _CHALICE = """import signal, sys
@@ -41,7 +40,7 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     except click.UsageError as error:
         sys.exit(f"Error: {error.message}")
-    os.chdir(PACKAGE)
+    os.chdir(PROJECT_ROOT)
     # Chalice imports blessed, which would question the terminal and wait seconds for its answers.
     os.environ["NO_COLOR"] = "1"
     local = ["local", "--stage", "local", "--no-autoreload", "--host", "127.0.0.1"]
@@ -65,8 +64,8 @@ def _welcome(environ: Mapping[str, str], port: int) -> str:
     plain = next((token for token in tokens if not token.startswith("sha256:")), "YOUR-TOKEN")
     url = f"http://127.0.0.1:{port}/input?" + urlencode({"token": plain, "app": "sendgrid"})
     send = ["curl", url, "-H", "content-type: application/json", "--data-binary", f"@{SAMPLE}"]
-    where = PACKAGE / Path(settings.folder).expanduser() if settings.folder else "S3"
-    return f"""Deliveries are archived in {where}, bucket {settings.places[0].bucket}.
+    where = PROJECT_ROOT / Path(settings.folder).expanduser() if settings.folder else "S3"
+    return f"""Deliveries are archived in {where}, bucket {settings.bucket_paths[0].bucket}.
 Ctrl-C stops the server. In another terminal, send it a batch of SendGrid's events:
 
 {shlex.join(send)}

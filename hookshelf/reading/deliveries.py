@@ -18,12 +18,12 @@ from chalicelib.keys import (
     app_prefix,
     hour_prefix,
     is_app,
-    parse,
+    parse_key,
     rejected_prefix,
 )
 from chalicelib.metadata import headers_of
 from chalicelib.settings import BucketPath, from_environment, parse_bucket_path
-from chalicelib.sources import names, source_named
+from chalicelib.sources import source_named, source_names
 from chalicelib.store import Store, open_store
 
 
@@ -40,7 +40,7 @@ class Query:
 def open_place(environ: Mapping[str, str], bucket: str | None) -> tuple[Store, BucketPath]:
     """The store and place a verb reads: `--bucket`, else the default. Raises UsageError."""
     settings = from_environment(environ)
-    place = parse_bucket_path(bucket) if bucket else settings.places[0]
+    place = parse_bucket_path(bucket) if bucket else settings.bucket_paths[0]
     if place is None:
         raise click.BadParameter("use bucket or bucket/path", param_hint="--bucket")
     return open_store(settings, place.bucket), place
@@ -52,7 +52,7 @@ def find(store: Store, place: BucketPath, query: Query) -> Iterator[DeliveryKey 
         raise click.BadParameter("no such app name", param_hint="--app")
     for listed in store.list(_prefix(place, query), after=_after(place, query)):
         try:
-            key = parse(listed.key)
+            key = parse_key(listed.key)
         except UnknownKey:
             continue  # the bucket may hold what is not ours
         if query.app and not query.rejected and _is_past(key, query):
@@ -61,24 +61,24 @@ def find(store: Store, place: BucketPath, query: Query) -> Iterator[DeliveryKey 
             yield key
 
 
-def delivery_of(thing: ArchiveObject, key: DeliveryKey | RejectedKey) -> Delivery:
+def delivery_of(obj: ArchiveObject, key: DeliveryKey | RejectedKey) -> Delivery:
     """The delivery that an archive object was. Without metadata it has no headers."""
-    arrived = key.arrived if isinstance(key, DeliveryKey) else _arrived(thing, key)
-    return Delivery(key.app, _headers(thing), thing.body, arrived)
+    arrived = key.arrived if isinstance(key, DeliveryKey) else _arrived(obj, key)
+    return Delivery(key.app, _headers(obj), obj.body, arrived)
 
 
-def app_of(thing: ArchiveObject, key: DeliveryKey | RejectedKey, environ: Mapping[str, str]) -> App:
+def app_of(obj: ArchiveObject, key: DeliveryKey | RejectedKey, environ: Mapping[str, str]) -> App:
     """The settings to read an archive object with: today's, else the source its metadata names."""
     app = app_named(key.app, environ)
-    source = thing.metadata.get("source", "")
-    if app.source.name == "generic" and source in names():
+    source = obj.metadata.get("source", "")
+    if app.source.name == "generic" and source in source_names():
         return App(source=source_named(source))
     return app
 
 
-def is_altered(thing: ArchiveObject, key: DeliveryKey | RejectedKey) -> bool:
+def is_altered(obj: ArchiveObject, key: DeliveryKey | RejectedKey) -> bool:
     """Whether the bytes are no longer those the key was made from."""
-    return sha256(thing.body).hexdigest() != key.sha256
+    return sha256(obj.body).hexdigest() != key.sha256
 
 
 def _prefix(place: BucketPath, query: Query) -> str:
@@ -113,15 +113,15 @@ def _span(key: DeliveryKey | RejectedKey) -> tuple[datetime, datetime]:
     return midnight, midnight + timedelta(days=1) - timedelta(microseconds=1)
 
 
-def _headers(thing: ArchiveObject) -> dict[str, str]:
+def _headers(obj: ArchiveObject) -> dict[str, str]:
     try:
-        return headers_of(thing.metadata)
+        return headers_of(obj.metadata)
     except UnicodeDecodeError:
         return {}  # someone else wrote them
 
 
-def _arrived(thing: ArchiveObject, key: RejectedKey) -> datetime:
+def _arrived(obj: ArchiveObject, key: RejectedKey) -> datetime:
     try:
-        return datetime.fromisoformat(thing.metadata["arrived"])
+        return datetime.fromisoformat(obj.metadata["arrived"])
     except (KeyError, ValueError):
         return datetime.combine(key.day, time(), UTC)

@@ -12,7 +12,7 @@ import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from chalicelib.responses import APP as NOT_ALLOWED
+from chalicelib.responses import APP_NOT_ALLOWED as NOT_ALLOWED
 from hookshelf.deploy.deployment import dead_letters, log_group, namespace
 from hookshelf.smoke.registry import Seen, check
 from hookshelf.smoke.world import JSON, World, new_body
@@ -192,7 +192,7 @@ def _is_counted(world: World, line: str) -> bool:
     said = _json(line)
     metrics = said["_aws"]["CloudWatchMetrics"] if "_aws" in said else []
     spaces = {one.get("Namespace") for one in metrics}
-    return "Answers" in said and namespace(world.deployment.stage) in spaces
+    return "Responses" in said and namespace(world.deployment.stage) in spaces
 
 
 def _json(line: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.apps import PACKAGE
 from chalicelib.errors import HookshelfError
+from chalicelib.settings import PROJECT_ROOT
 from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import bucket as hardening
@@ -133,7 +133,7 @@ def _environment() -> dict[str, str]:
 def _write_apps_file() -> None:
     """The signed door lets in whom an app names: whoever runs this."""
     arn = boto3.client("sts").get_caller_identity()["Arn"]
-    path = PACKAGE / APPS_FILE
+    path = PROJECT_ROOT / APPS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({SIGNED_APP: {"principals": [arn]}}), encoding="utf-8")
 
@@ -146,7 +146,7 @@ def _with_apps_file(build: Build) -> Build:
         with ZipFile(package.zip, "a", ZIP_DEFLATED) as archive:
             entry = ZipInfo(APPS_FILE)
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, (PACKAGE / APPS_FILE).read_bytes(), ZIP_DEFLATED)
+            archive.writestr(entry, (PROJECT_ROOT / APPS_FILE).read_bytes(), ZIP_DEFLATED)
         return package
 
     return built

@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support.project import PROJECT
 from support.ways import start
 
-from chalicelib.sources import names, source_named
+from chalicelib.sources import source_named, source_names
 from hookshelf.__main__ import main
 from hookshelf.local import tryout
 
-SIGNERS = sorted(name for name in names() if source_named(name).sign)
+SIGNERS = sorted(name for name in source_names() if source_named(name).sign)
 LOCAL_TOKEN = "local-token-for-trying-out-only"
 SECONDS = 60  # for a command to end, on a machine busy with other tests
 
@@ -271,7 +271,7 @@ def test_a_repeated_delivery_is_an_attempt_with_the_same_hash_and_another_key(
     assert served.verify().stdout == "3 deliveries: 3 verified\n"
 
 
-@pytest.mark.parametrize("source", sorted(names()))
+@pytest.mark.parametrize("source", sorted(source_names()))
 def test_several_deliveries_differ(served: Served, source: str) -> None:
     done = served.send(source, "--count", "3")
 

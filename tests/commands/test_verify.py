@@ -39,10 +39,10 @@ class Archive:
         file.write_text(json.dumps(apps))
         self.environ["APPS_FILE"] = str(file)
 
-    def put(self, thing: ArchiveObject, bucket: str = "") -> str:
+    def put(self, obj: ArchiveObject, bucket: str = "") -> str:
         settings = from_environment(self.environ)
-        open_store(settings, bucket or settings.places[0].bucket).put(thing)
-        return thing.key
+        open_store(settings, bucket or settings.bucket_paths[0].bucket).put(obj)
+        return obj.key
 
     def holds(
         self,
@@ -260,10 +260,10 @@ def test_only_what_lies_at_the_path_that_is_asked_for(archive: Archive) -> None:
 
 def test_only_the_bucket_that_is_asked_for(in_folder: Archive) -> None:
     in_folder.holds()
-    thing = to_object(signed("shop", n=2), source_named("github"))
-    in_folder.put(thing, "another")
+    obj = to_object(signed("shop", n=2), source_named("github"))
+    in_folder.put(obj, "another")
 
-    assert in_folder.lines("--bucket", "another") == [(thing.key, "verified")]
+    assert in_folder.lines("--bucket", "another") == [(obj.key, "verified")]
 
 
 def test_what_was_refused_and_kept_is_checked_only_when_asked_for(archive: Archive) -> None:
@@ -377,11 +377,11 @@ def test_without_metadata_a_refused_body_counts_as_unsigned(in_folder: Archive) 
 def test_metadata_that_makes_no_sense_is_no_crash(
     archive: Archive, metadata: Mapping[str, str]
 ) -> None:
-    for thing in (
+    for obj in (
         to_object(signed("shop"), source_named("github")),
         to_rejected(signed("shop"), source_named("github"), reason="Invalid signature"),
     ):
-        archive.put(replace(thing, metadata=metadata))
+        archive.put(replace(obj, metadata=metadata))
     done, rejected = archive.verify(), archive.verify("--rejected")
 
     assert done.exit_code in (0, 1)

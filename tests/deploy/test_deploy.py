@@ -645,7 +645,7 @@ def test_a_stage_that_chalice_deployed_is_left_to_chalice(
     noted = tmp_path / ".chalice" / "deployed" / "dev.json"
     noted.parent.mkdir(parents=True)
     noted.touch()
-    monkeypatch.setattr(plan, "PACKAGE", tmp_path)
+    monkeypatch.setattr(plan, "PROJECT_ROOT", tmp_path)
     done = run("destroy", "--stage", "dev", "--yes")
 
     assert done.exit_code == 2

@@ -444,7 +444,7 @@ def test_the_line_that_makes_a_token_by_hand_makes_its_hash() -> None:
     [line] = [one for one in lines() if one.startswith("python3 -c 'import hashlib")]
     token, member = python(line).split()
 
-    tokens.check({"validToken": member}, None, token)  # raises where it is not accepted
+    tokens.check_token({"validToken": member}, None, token)  # raises where it is not accepted
     assert template.parameters(["validToken"]) == {"validToken": "ValidToken"}
 
 
@@ -529,7 +529,7 @@ def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
 
 
 def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
-    counted = metrics.counted(
+    counted = metrics.metric_fields(
         {"METRICS_NAMESPACE": namespace("dev")},
         datetime.now(UTC),
         status=503,
@@ -593,7 +593,7 @@ def weights(
     body = b'[{"email":"ada@example.com","event":"delivered","padding":"%s"}]'
     body %= b"x" * (1024 - len(body) + len(b"%s"))
     logger = logging.getLogger("hookshelf")
-    log.set_up({})
+    log.configure({})
     logger.addHandler(caplog.handler)
     try:
         answer = app(sendgrid_event(body), None)

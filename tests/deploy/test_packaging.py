@@ -89,7 +89,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch, folder: Path, config: dict[str, An
     """What Chalice is given of a configuration."""
     (folder / ".chalice").mkdir()
     (folder / ".chalice" / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr(package, "PACKAGE", folder)
+    monkeypatch.setattr(package, "PROJECT_ROOT", folder)
     (folder / "project").mkdir()
     package._render(PackageRequest("dev"), folder / "project")
     config = json.loads((folder / "project" / ".chalice" / "config.json").read_text())

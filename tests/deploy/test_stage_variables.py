@@ -170,7 +170,7 @@ def test_a_new_token_is_long_its_own_and_let_in_by_its_member() -> None:
     for token, member in made:
         assert len(token) == 43
         check({"plain": token, "validToken": member})
-        tokens.check({"validToken": member}, None, token)
+        tokens.check_token({"validToken": member}, None, token)
 
 
 def test_members_say_what_they_are_and_show_no_token() -> None:
@@ -194,7 +194,7 @@ def test_the_fingerprint_of_a_hash_in_capitals_is_the_same() -> None:
 @example(f"sha256:,{CLOSED},sha256:{sha256(b'').hexdigest()}")
 def test_a_member_is_usable_exactly_where_the_door_lets_someone_in(value: str) -> None:
     try:
-        tokens.check({"validToken": value}, None, "nobody-s")
+        tokens.check_token({"validToken": value}, None, "nobody-s")
     except tokens.NoToken:
         is_open = False
     except tokens.WrongToken:
@@ -225,7 +225,7 @@ def test_a_list_without_members_is_closed_and_never_empty() -> None:
 
     assert without("one", {one.digest}) == CLOSED
     with pytest.raises(tokens.NoToken):
-        tokens.check({"validToken": "two", "validToken_shop": CLOSED}, "shop", "two")
+        tokens.check_token({"validToken": "two", "validToken_shop": CLOSED}, "shop", "two")
 
 
 @given(st.from_regex(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", fullmatch=True).filter(is_app))

@@ -295,7 +295,7 @@ def test_there_is_an_alarm_for_everything_that_loses_deliveries(whole: dict[str,
 
     assert metrics == {
         "ServerErrors": ["5XXError"],
-        "Refusals": ["Answers"],
+        "Refusals": ["Responses"],
         "Unconfigured": ["Unconfigured"],
         "Throttles": ["Throttles"] * 3,
         "DeadLetters": ["ApproximateNumberOfMessagesVisible"] * 2 + ["AsyncEventsDropped"] * 2,
@@ -307,7 +307,9 @@ def test_alarms_watch_what_the_functions_write(whole: dict[str, Any]) -> None:
     """Names of namespace, metrics and dimensions, as chalicelib/metrics.py spells them."""
     function = of_type(whole, "AWS::Lambda::Function")["APIHandler"]
     environ = function["Environment"]["Variables"]
-    line = metrics.counted(environ, datetime.now(UTC), status=403, app="shop", unconfigured=True)
+    line = metrics.metric_fields(
+        environ, datetime.now(UTC), status=403, app="shop", unconfigured=True
+    )
     written = {
         (one["Namespace"], metric["Name"], tuple(sorted(names)))
         for one in line["_aws"]["CloudWatchMetrics"]
@@ -388,7 +390,7 @@ def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: package.Package) -
     assert len(names) == len(set(names))
     assert int.from_bytes(content[4:8], "little") == 1  # a hash, and it is not checked
     assert b"/var/task/app.py" in content
-    assert any(name.startswith("chalicelib/__pycache__/door.") for name in names)
+    assert any(name.startswith("chalicelib/__pycache__/receive.") for name in names)
     assert not any(name.startswith(("hookshelf/", "tests/")) for name in names)
 
 

@@ -348,7 +348,7 @@ def rounds() -> list[list[Fault]]:
 @pytest.fixture
 def deployed(aws_shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     """A healthy deployment."""
-    monkeypatch.setattr("hookshelf.deploy.deployment.PACKAGE", tmp_path)
+    monkeypatch.setattr("hookshelf.deploy.deployment.PROJECT_ROOT", tmp_path)
     monkeypatch.delenv("HOOKSHELF_TOKEN", raising=False)
     return deploy(tmp_path)
 
@@ -500,7 +500,7 @@ def test_the_probe_is_put_once_a_day_among_the_refused_bodies(deployed: Deployed
     assert version["Key"] not in {one["Key"] for one in others}  # at midnight there may be another
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert re.fullmatch(r"in/_rejected/doctor/dt=\d{4}-\d\d-\d\d/[0-9a-f]{64}\.bin", version["Key"])
-    assert keys.parse(version["Key"]).app == "doctor"
+    assert keys.parse_key(version["Key"]).app == "doctor"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ Doctor = Callable[..., Result]
 @pytest.fixture
 def deployed(aws_shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     """A healthy deployment, whose function's environment is ours, too."""
-    monkeypatch.setattr("hookshelf.deploy.deployment.PACKAGE", tmp_path)
+    monkeypatch.setattr("hookshelf.deploy.deployment.PROJECT_ROOT", tmp_path)
     monkeypatch.delenv("HOOKSHELF_TOKEN", raising=False)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -87,7 +87,7 @@ def test_a_healthy_door_refuses_three_and_stores_two(deployed: Deployed, doctor:
     assert "No token, an empty and a wrong one are answered with 403" in done.stdout
     assert f"read back byte for byte: {BUCKET}/{first}." in done.stdout
     assert f"read back byte for byte: {BUCKET}/{second}." in done.stdout
-    assert keys.parse(first).app == "hookshelf-doctor"
+    assert keys.parse_key(first).app == "hookshelf-doctor"
     assert done.stdout.endswith("checks: 0 failed, 0 warnings\n")
 
 
@@ -320,7 +320,7 @@ def test_ctrl_c_takes_the_token_out_again(deployed: Deployed, aws_shell: str) ->
     program = (
         "import pathlib, signal, sys, hookshelf.deploy.deployment as deployment;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell's job may ignore it
-        "deployment.PACKAGE = pathlib.Path(sys.argv.pop(1));"
+        "deployment.PROJECT_ROOT = pathlib.Path(sys.argv.pop(1));"
         "from hookshelf.__main__ import main; main()"
     )
     with Front(hanging, deployed.variables) as front:

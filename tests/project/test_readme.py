@@ -16,9 +16,9 @@ from support.local_server import SECONDS, Server, copy_of_project, curl, fresh_s
 from support.project import PROJECT, SAMPLES
 from support.stage import deploy, live, shell
 
-from chalicelib import door, responses, settings, tokens
+from chalicelib import receive, responses, settings, tokens
 from chalicelib.guards import by_token
-from chalicelib.responses import Answer
+from chalicelib.responses import Response
 from hookshelf import commands
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -136,9 +136,9 @@ def test_the_token_commands_make_a_token_and_leave_only_the_newest(moto_endpoint
 
     assert listed.count(" hashed\n") == 2
     assert revoked.startswith("Revoked: ")
-    tokens.check(variables, None, rotated.strip())  # raises where it is not accepted
+    tokens.check_token(variables, None, rotated.strip())  # raises where it is not accepted
     with pytest.raises(tokens.WrongToken):
-        tokens.check(variables, None, new.strip())
+        tokens.check_token(variables, None, new.strip())
 
 
 def test_make_run_serves_what_is_installed(installed: Path) -> None:
@@ -289,8 +289,11 @@ def given() -> set[tuple[int, str]]:
     code = "".join(file.read_text() for file in (PROJECT / "chalicelib").rglob("*.py"))
     asked_for = set(re.findall(r"\bresponses\.(\w+)", code))
     found = [value for name, value in vars(responses).items() if name in asked_for]
-    made = [value for value in found if isinstance(value, Answer)]
-    made += [responses.fail(403, responses.SIGNATURE), responses.fail(400, responses.NOT_JSON)]
+    made = [value for value in found if isinstance(value, Response)]
+    made += [
+        responses.fail(403, responses.INVALID_SIGNATURE),
+        responses.fail(400, responses.NOT_JSON),
+    ]
     made += [responses.stored("bucket", "key"), answer_without_settings()]
     return {(answer.status, answer.reason.replace("ARCHIVE_BUCKETS", "NAME")) for answer in made}
 
@@ -301,6 +304,6 @@ def read_elsewhere() -> set[str]:
     return {name for name in re.findall(r'environ\.get\("(\w+)"', code) if name[:4] != "AWS_"}
 
 
-def answer_without_settings() -> Answer:
+def answer_without_settings() -> Response:
     event = {"requestContext": {"httpMethod": "POST"}}
-    return door.receive(event, None, environ={}, arrived=datetime.now(UTC), guard=by_token)
+    return receive.respond(event, None, environ={}, arrived=datetime.now(UTC), guard=by_token)

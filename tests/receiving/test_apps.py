@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import boto3
@@ -25,8 +25,8 @@ from app import app
 from chalicelib import apps, models
 from chalicelib.delivery import Delivery
 from chalicelib.settings import SettingError
-from chalicelib.signatures import VERDICTS
-from chalicelib.sources import names, source_named
+from chalicelib.sources import source_named, source_names
+from chalicelib.types import Verdict
 
 BODY = b'{"action": "opened"}'
 CANARY = "canary-in-a-coal-mine"
@@ -125,7 +125,7 @@ def test_a_relative_path_is_counted_from_the_project(
 def test_what_stage_local_is_configured_with_is_in_order() -> None:
     found = models.check_apps({"APPS_FILE": ".chalice/apps-local.json"})
 
-    assert {"sendgrid", "stripe", "github"} <= set(found) <= names() | {"sumo"}
+    assert {"sendgrid", "stripe", "github"} <= set(found) <= source_names() | {"sumo"}
 
 
 BROKEN_FILES = {
@@ -313,7 +313,7 @@ def test_a_mistake_is_an_error_that_names_app_and_field_and_no_value(
         models.check_apps(os.environ)
 
     assert caught.value.variable == "APPS_FILE"
-    assert f"{caught.value.where}.".startswith((f"shop.{field}.", f"shop.{field}["))
+    assert f"{caught.value.field}.".startswith((f"shop.{field}.", f"shop.{field}["))
     assert f" {field}" in str(caught.value)
     assert "app shop" in str(caught.value)
     assert CANARY not in str(caught.value)
@@ -351,10 +351,10 @@ ANY_VALUE = st.recursive(
     max_leaves=4,
 )
 LIKELY_VALUES = {
-    "source": st.sampled_from(sorted(names())),
+    "source": st.sampled_from(sorted(source_names())),
     "secrets": st.lists(ANY_TEXT, max_size=2),
     "public_keys": st.lists(ANY_TEXT, max_size=2),
-    "signature": st.sampled_from(apps.SIGNATURE),
+    "signature": st.sampled_from(apps.SIGNATURE_MODES),
     "max_age": st.none() | st.integers() | st.floats(),
     "any_body": st.booleans(),
     "principals": st.lists(ANY_TEXT, max_size=2),
@@ -549,7 +549,7 @@ def test_a_reference_to_nothing_in_aws_is_503_and_names_app_and_field(
         models.check_apps(os.environ)
 
     assert (status, setting) == (503, "APPS_FILE shop.secrets[0]")
-    assert caught.value.where == "shop.secrets[0]"
+    assert caught.value.field == "shop.secrets[0]"
     assert len(aws.targets) == 2
 
 
@@ -627,7 +627,7 @@ def test_the_document_has_an_example_of_everything() -> None:
 
 def test_the_documents_example_of_paths_finds_what_it_names() -> None:
     shop = json.loads(EXAMPLES[3])["shop"]
-    source = apps.read("shop", shop, str).source
+    source = apps.read_app("shop", shop, str).source
     body = b'{"meta":{"uid":"u-1","at":0},"kind":"k","order":{"customers":[{"email":"a@b.c"}]}}'
     assert source.events
     [event] = source.events(Delivery("shop", {}, body, datetime(2026, 11, 20, tzinfo=UTC)))
@@ -638,8 +638,8 @@ def test_the_documents_example_of_paths_finds_what_it_names() -> None:
 
 def test_the_document_has_every_field_verdict_and_value_in_order() -> None:
     assert first_column("## Fields") == list(apps.FIELDS)
-    assert first_column("## Verdicts") == list(VERDICTS)
-    assert first_column("The verdict is kept with the object.") == list(apps.SIGNATURE)
+    assert first_column("## Verdicts") == list(get_args(Verdict))
+    assert first_column("The verdict is kept with the object.") == list(apps.SIGNATURE_MODES)
     assert [text.partition(":")[0] for text in first_column("## References")] == [
         *("env", "ssm", "secretsmanager")
     ]
@@ -649,7 +649,7 @@ def test_the_document_says_rightly_what_each_source_is_checked_with() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", DOC, re.MULTILINE))
     every = {name: source_named(name) for name in re.findall(r"`(\w+)`", rows["source"])}
 
-    assert set(every) <= names()
+    assert set(every) <= source_names()
     assert {"sendgrid", "generic"} == {name for name in every if not every[name].secret}
     assert set(re.findall(r"`(\w+)`", rows["public_keys"])) == {
         name for name in every if every[name].public_key

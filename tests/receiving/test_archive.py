@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.bodies import CONTENT_TYPES, is_json
 from chalicelib.delivery import Delivery
-from chalicelib.keys import parse
+from chalicelib.keys import parse_key
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, source_named
 
@@ -43,32 +43,32 @@ def test_a_body_is_kept_byte_for_byte(body, content_type):
 
 @given(bodies, content_types)
 def test_a_key_says_whose_the_body_is_when_it_came_and_what_it_is(body, content_type):
-    thing = to_object(delivery(body, content_type), GENERIC, prefix="events/in/")
+    obj = to_object(delivery(body, content_type), GENERIC, prefix="events/in/")
 
-    key = parse(thing.key)
+    key = parse_key(obj.key)
     assert (key.prefix, key.app, key.arrived) == ("events/in/", "shop", ARRIVED)
     assert key.sha256 == sha256(body).hexdigest()
     assert (key.extension == "json") == is_json(body)
-    assert thing.content_type == CONTENT_TYPES[key.extension]
+    assert obj.content_type == CONTENT_TYPES[key.extension]
 
 
 @given(bodies, content_types)
 def test_a_rejected_key_says_whose_the_body_is_and_which_day_it_came(body, content_type):
-    thing = to_rejected(delivery(body, content_type), GENERIC, prefix="events/in/", reason=REASON)
+    obj = to_rejected(delivery(body, content_type), GENERIC, prefix="events/in/", reason=REASON)
 
-    key = parse(thing.key)
+    key = parse_key(obj.key)
     assert (key.prefix, key.app, key.day) == ("events/in/", "shop", ARRIVED.date())
     assert key.sha256 == sha256(body).hexdigest()
-    assert thing.content_type == "application/octet-stream"
+    assert obj.content_type == "application/octet-stream"
 
 
 def test_a_delivery_becomes_this_object():
-    thing = to_object(delivery(b"{}", "text/plain"), GENERIC, prefix="in/", verdict="verified")
+    obj = to_object(delivery(b"{}", "text/plain"), GENERIC, prefix="in/", verdict="verified")
 
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    assert thing.key == f"in/shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-{digest}.json"
-    assert thing.content_type == "application/json"
-    assert thing.metadata == {
+    assert obj.key == f"in/shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-{digest}.json"
+    assert obj.content_type == "application/json"
+    assert obj.metadata == {
         "layout": "1",
         "source": "generic",
         "verdict": "verified",
@@ -79,12 +79,12 @@ def test_a_delivery_becomes_this_object():
 
 
 def test_a_refused_delivery_becomes_this_object():
-    thing = to_rejected(delivery(b"{", ""), GENERIC, prefix="in/", reason=REASON)
+    obj = to_rejected(delivery(b"{", ""), GENERIC, prefix="in/", reason=REASON)
 
     digest = "021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96"
-    assert thing.key == f"in/_rejected/shop/dt=2026-11-20/{digest}.bin"
-    assert thing.content_type == "application/octet-stream"
-    assert thing.metadata["reason"] == REASON
+    assert obj.key == f"in/_rejected/shop/dt=2026-11-20/{digest}.bin"
+    assert obj.content_type == "application/octet-stream"
+    assert obj.metadata["reason"] == REASON
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,18 @@ def test_a_refused_delivery_becomes_this_object():
     ],
 )
 def test_an_object_is_called_what_its_bytes_are(body, content_type, extension, kept_as):
-    thing = to_object(delivery(body, content_type), GENERIC)
+    obj = to_object(delivery(body, content_type), GENERIC)
 
-    assert thing.key.endswith(extension)
-    assert thing.content_type == kept_as
-    assert headers_of(thing.metadata)["content-type"] == content_type
+    assert obj.key.endswith(extension)
+    assert obj.content_type == kept_as
+    assert headers_of(obj.metadata)["content-type"] == content_type
 
 
 def test_the_same_bytes_a_microsecond_later_are_another_attempt_with_the_same_digest():
-    first = parse(to_object(delivery(b"{}"), GENERIC).key)
-    later = parse(to_object(delivery(b"{}", arrived=ARRIVED.replace(microsecond=9)), GENERIC).key)
+    first = parse_key(to_object(delivery(b"{}"), GENERIC).key)
+    later = parse_key(
+        to_object(delivery(b"{}", arrived=ARRIVED.replace(microsecond=9)), GENERIC).key
+    )
 
     assert first != later
     assert first.sha256 == later.sha256

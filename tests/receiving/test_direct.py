@@ -157,7 +157,7 @@ def test_in_s3_too_each_invoke_is_one_object(
     results = [deliver(event, Context()) for event in (ORDER, {"app": "shop", "body": [1]})]
     listed = client.list_objects_v2(Bucket=s3_environ["ARCHIVE_BUCKETS"])["Contents"]
 
-    assert {thing["Key"] for thing in listed} == {result["key"] for result in results}
+    assert {obj["Key"] for obj in listed} == {result["key"] for result in results}
     assert len(listed) == 2
 
 

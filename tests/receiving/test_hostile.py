@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from support.project import TOKEN
 
 import app
-from chalicelib.keys import RejectedKey, is_app, parse
+from chalicelib.keys import RejectedKey, is_app, parse_key
 from chalicelib.metadata import headers_of
 from chalicelib.settings import BucketPath, from_environment
-from chalicelib.sources import names, source_named, source_of
+from chalicelib.sources import source_named, source_names, source_of
 from chalicelib.store import open_store
 
 BAIT = "zebra"  # in everything hostile, so that it is seen wherever it comes out again
@@ -166,10 +166,10 @@ class House:
 
     def check_that_all_lies_below(self, *apps):
         """Every file there is has a key of version 1, in an allowed place, of one of these apps."""
-        allowed = from_environment(os.environ).places
+        allowed = from_environment(os.environ).bucket_paths
         for path in self.files():
             bucket, _, key = path.relative_to(self.archive).as_posix().partition("/")
-            meaning = parse(key.removesuffix(".meta"))
+            meaning = parse_key(key.removesuffix(".meta"))
             place = BucketPath(bucket, meaning.prefix.rstrip("/"))
 
             assert meaning.app in apps
@@ -285,7 +285,7 @@ def test_any_text_is_an_app_of_its_own_or_refused(house, name):
     answer = house.post(name)
 
     if answer.status == 200:
-        assert parse(answer["key"]).app == name
+        assert parse_key(answer["key"]).app == name
         house.check_that_all_lies_below(*apps_in(house))
     else:
         assert answer.status == 400
@@ -329,7 +329,7 @@ def test_a_hostile_header_of_a_refused_body_is_kept_like_any_other(house, value)
         open_store(from_environment(os.environ), "events").get(answer["kept"]),
         {"user-agent": value},
     )
-    assert isinstance(parse(answer["kept"]), RejectedKey)
+    assert isinstance(parse_key(answer["kept"]), RejectedKey)
     house.check_that_all_lies_below("shop")
 
 
@@ -341,7 +341,7 @@ def test_a_header_with_a_hostile_name_is_not_kept_and_does_no_harm(house, name):
     assert BAIT not in answer.text + answer.log + metadata_in(house)
 
 
-@pytest.mark.parametrize("source", sorted(names()))
+@pytest.mark.parametrize("source", sorted(source_names()))
 @pytest.mark.parametrize("letter", ["a", "é", "\n", "\ud800"])
 def test_10_kb_in_every_header_of_a_source_cost_no_delivery(house, source, letter):
     sent = dict.fromkeys(source_named(source).keep, letter * 10_000)
@@ -373,10 +373,10 @@ def test_whatever_its_headers_a_delivery_is_kept_byte_for_byte(house, sent, othe
     answer = house.post(headers=sent | others, body=body)
 
     key = answer["key"] if answer.status == 200 else answer["kept"]
-    thing = open_store(from_environment(os.environ), "events").get(key)
-    assert thing.body == body
+    obj = open_store(from_environment(os.environ), "events").get(key)
+    assert obj.body == body
     if answer.status == 200:  # refused bytes are kept once a day, with the headers of that time
-        check_kept(thing, sent)
+        check_kept(obj, sent)
 
 
 # The token
@@ -637,19 +637,19 @@ def text_of(answer):
     return text
 
 
-def check_kept(thing, sent):
+def check_kept(obj, sent):
     """Each header that was sent reads back exactly, or is named as left out."""
-    kept = headers_of(thing.metadata)
-    left_out = set(thing.metadata.get("omitted", "").split(",")) - {""}
-    keeps = source_of(parse(thing.key).app).keep
+    kept = headers_of(obj.metadata)
+    left_out = set(obj.metadata.get("omitted", "").split(",")) - {""}
+    keeps = source_of(parse_key(obj.key).app).keep
 
     assert {name: kept[name] for name in sent if name not in left_out} == {
         name: value for name, value in sent.items() if name not in left_out
     }
     assert set(kept) <= set(keeps)
     assert all(len(sent[name].encode("utf-8", "surrogatepass")) > 100 for name in left_out)
-    assert sum(len(it) for pair in thing.metadata.items() for it in pair) <= 1_900
-    assert all(value.isascii() and value.isprintable() for value in thing.metadata.values())
+    assert sum(len(it) for pair in obj.metadata.items() for it in pair) <= 1_900
+    assert all(value.isascii() and value.isprintable() for value in obj.metadata.values())
 
 
 def check_unseen(secret, house, answer):

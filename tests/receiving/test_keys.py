@@ -18,7 +18,7 @@ from chalicelib.keys import (
     hour_prefix,
     is_app,
     is_path,
-    parse,
+    parse_key,
     rejected_prefix,
 )
 
@@ -139,7 +139,7 @@ def test_version_1_is_written_like_this_for_ever(key, meaning):
 
 @pytest.mark.parametrize(("key", "meaning"), VERSION_1.items())
 def test_version_1_is_read_like_this_for_ever(key, meaning):
-    assert parse(key) == meaning
+    assert parse_key(key) == meaning
 
 
 def test_the_extensions_of_version_1_are_frozen_too():
@@ -149,33 +149,33 @@ def test_the_extensions_of_version_1_are_frozen_too():
 @pytest.mark.parametrize("key", OTHER_SHAPES.values(), ids=OTHER_SHAPES)
 def test_another_shape_is_refused_by_name(key):
     with pytest.raises(UnknownKey) as refusal:
-        parse(key)
+        parse_key(key)
 
     assert repr(key) in str(refusal.value)
 
 
 @given(deliveries)
 def test_a_delivery_key_reads_back_as_it_was_written(key):
-    assert parse(str(key)) == key
+    assert parse_key(str(key)) == key
 
 
 @given(rejected)
 def test_a_rejected_key_reads_back_as_it_was_written(key):
-    assert parse(str(key)) == key
+    assert parse_key(str(key)) == key
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_every_extension_reads_back(extension):
     key = DeliveryKey("", "shop", ARRIVED, DIGEST, extension)
 
-    assert parse(str(key)) == key
+    assert parse_key(str(key)) == key
 
 
 @given(st.text(st.characters()) | deliveries.map(str) | rejected.map(str), _junk)
 def test_what_can_be_read_would_be_written_the_same(key, junk):
     for text in (key, key + junk, junk + key):
         try:
-            meaning = parse(text)
+            meaning = parse_key(text)
         except UnknownKey:
             continue
 
@@ -311,7 +311,7 @@ def test_the_longest_path_still_fits():
 
 def _reads_as(key, prefix, app):
     try:
-        meaning = parse(key)
+        meaning = parse_key(key)
     except UnknownKey:
         return False
     return (meaning.prefix, meaning.app) == (prefix, app)

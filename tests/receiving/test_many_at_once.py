@@ -61,4 +61,4 @@ def test_each_of_many_senders_is_told_the_key_of_its_own_body(
     with ThreadPoolExecutor(THREADS) as threads:
         answers = list(threads.map(lambda app: post(b'"%s"' % app.encode(), app=app), apps))
 
-    assert [keys.parse(said["key"]).app for _, _, said in answers] == apps
+    assert [keys.parse_key(said["key"]).app for _, _, said in answers] == apps

@@ -50,7 +50,7 @@ def test_a_stored_delivery_counts_for_its_app(capsys: pytest.CaptureFixture[str]
     post(b"{}")
     line = line_of(capsys)
 
-    assert published(line) == {"Answers": [{"Status": "200"}, {"App": "shop", "Status": "200"}]}
+    assert published(line) == {"Responses": [{"Status": "200"}, {"App": "shop", "Status": "200"}]}
     assert line["status"] == 200
 
 
@@ -60,7 +60,7 @@ def test_a_wrong_token_counts_for_no_app_as_anyone_could_make_names_up(
 ) -> None:
     post(b"{}", token="wrong", app="made-up")
 
-    assert published(line_of(capsys)) == {"Answers": [{"Status": "403"}]}
+    assert published(line_of(capsys)) == {"Responses": [{"Status": "403"}]}
 
 
 @pytest.mark.usefixtures("counting")
@@ -70,7 +70,7 @@ def test_a_wrong_setting_counts_as_unconfigured(
     monkeypatch.setenv("ARCHIVE_BUCKETS", "CHANGE-ME")
     post(b"{}")
 
-    assert published(line_of(capsys)) == {"Answers": [{"Status": "503"}], "Unconfigured": [{}]}
+    assert published(line_of(capsys)) == {"Responses": [{"Status": "503"}], "Unconfigured": [{}]}
 
 
 @pytest.mark.usefixtures("counting")
@@ -83,16 +83,16 @@ def test_an_invoke_counts_like_a_post(
     with pytest.raises(NotDelivered):
         deliver({"app": "orders", "nonsense": 1}, None, environ=environ, arrived=NOW)
 
-    assert stored["Answers"] == [{"Status": "200"}, {"App": "orders", "Status": "200"}]
-    assert published(line_of(capsys)) == {"Answers": [{"Status": "500"}]}
+    assert stored["Responses"] == [{"Status": "200"}, {"App": "orders", "Status": "200"}]
+    assert published(line_of(capsys)) == {"Responses": [{"Status": "500"}]}
 
 
 def test_nothing_is_counted_unless_it_is_asked_for() -> None:
-    assert metrics.counted({}, NOW, status=200, app="shop") == {}
-    assert metrics.counted({"METRICS_NAMESPACE": " "}, NOW, status=200) == {}
+    assert metrics.metric_fields({}, NOW, status=200, app="shop") == {}
+    assert metrics.metric_fields({"METRICS_NAMESPACE": " "}, NOW, status=200) == {}
 
 
 def test_the_time_of_a_count_is_the_arrivals_in_milliseconds() -> None:
-    counted = metrics.counted(ON, NOW, status=200)
+    counted = metrics.metric_fields(ON, NOW, status=200)
 
     assert counted["_aws"]["Timestamp"] == 1_795_176_000_000

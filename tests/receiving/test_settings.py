@@ -85,7 +85,7 @@ def test_a_prefix_ends_in_a_slash_or_is_empty():
     ],
 )
 def test_an_entry_allows_itself_and_what_lies_below(entry, asked):
-    assert read(ARCHIVE_BUCKETS=entry).place(asked) == parse_bucket_path(asked)
+    assert read(ARCHIVE_BUCKETS=entry).allowed_path(asked) == parse_bucket_path(asked)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_entry_allows_itself_and_what_lies_below(entry, asked):
     ],
 )
 def test_an_entry_allows_nothing_beside_or_above_it(entry, asked):
-    assert read(ARCHIVE_BUCKETS=entry).place(asked) is None
+    assert read(ARCHIVE_BUCKETS=entry).allowed_path(asked) is None
 
 
 @given(places, places)
@@ -121,11 +121,11 @@ def test_a_place_is_allowed_exactly_where_its_segments_begin_with_the_entrys(ent
 
 
 def test_the_first_entry_is_the_default():
-    assert read(ARCHIVE_BUCKETS="events/in, team").place(None) == BucketPath("events", "in")
+    assert read(ARCHIVE_BUCKETS="events/in, team").allowed_path(None) == BucketPath("events", "in")
 
 
 def test_every_entry_allows():
-    assert read(ARCHIVE_BUCKETS="events/in, team").place("team/x") == BucketPath("team", "x")
+    assert read(ARCHIVE_BUCKETS="events/in, team").allowed_path("team/x") == BucketPath("team", "x")
 
 
 def test_what_is_not_set_has_its_default():
@@ -162,7 +162,7 @@ def test_the_endpoint_of_s3_alone_comes_before_that_of_all_services():
 
 
 def test_white_space_around_a_value_is_not_part_of_it():
-    assert read(ARCHIVE_BUCKETS=" events \n").places == (BucketPath("events"),)
+    assert read(ARCHIVE_BUCKETS=" events \n").bucket_paths == (BucketPath("events"),)
 
 
 def test_a_blank_value_is_no_value():

@@ -36,7 +36,7 @@ from chalicelib.signatures import (
     unix_seconds,
     verdict,
 )
-from chalicelib.sources import Keys, Source, names, source_named
+from chalicelib.sources import Keys, Source, source_named, source_names
 
 
 @dataclass(frozen=True)
@@ -574,7 +574,7 @@ def test_anything_but_a_p256_key_is_refused(text: str) -> None:
     assert not quotes(error.value, text)
 
 
-@pytest.mark.parametrize("source", [s for s in sorted(names()) if source_named(s).secret])
+@pytest.mark.parametrize("source", [s for s in sorted(source_names()) if source_named(s).secret])
 @pytest.mark.parametrize("text", ["", " \n", "\ud800confidential"])
 def test_an_unusable_secret_is_refused(source: str, text: str) -> None:
     read = source_named(source).secret

@@ -198,14 +198,14 @@ def test_a_published_signature_is_accepted_where_it_is_required_and_verified_yea
 ) -> None:
     stage.configure(**{vector.source: {"signature": "require", **vector.keys}})
     status, answer = stage.send(vector)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert status == 200
-    assert thing.key == answer["key"]
-    assert thing.body == vector.body
-    assert thing.meta["verdict"] == "verified"
-    assert headers_of(thing.meta).items() >= vector.headers.items()
-    assert stage.verify() == (0, [{"key": thing.key, "verdict": "verified"}])
+    assert obj.key == answer["key"]
+    assert obj.body == vector.body
+    assert obj.meta["verdict"] == "verified"
+    assert headers_of(obj.meta).items() >= vector.headers.items()
+    assert stage.verify() == (0, [{"key": obj.key, "verdict": "verified"}])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
@@ -216,17 +216,17 @@ def test_with_keys_and_nothing_else_said_the_verdict_is_recorded(
     status, _ = stage.send(vector)
 
     assert status == 200
-    assert [thing.meta["verdict"] for thing in stage.stored()] == ["verified"]
+    assert [obj.meta["verdict"] for obj in stage.stored()] == ["verified"]
 
 
 def test_an_app_of_any_name_is_checked_as_the_source_its_entry_names(stage: Stage) -> None:
     stage.configure(mail={"source": "sendgrid", "signature": "require", **SENDGRID.keys})
     answer = invoke("POST", {"token": TOKEN, "app": "mail"}, SENDGRID.headers, SENDGRID.body)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert answer["statusCode"] == 200
-    assert (thing.meta["source"], thing.meta["verdict"]) == ("sendgrid", "verified")
-    assert stage.verify("--app", "mail") == (0, [{"key": thing.key, "verdict": "verified"}])
+    assert (obj.meta["source"], obj.meta["verdict"]) == ("sendgrid", "verified")
+    assert stage.verify("--app", "mail") == (0, [{"key": obj.key, "verdict": "verified"}])
 
 
 # --- what is not
@@ -253,17 +253,17 @@ def test_one_changed_byte_is_refused_and_kept_and_judged_the_same_later(
     stage.configure(**{vector.source: {"signature": "require", **vector.keys}})
     sent = change(vector)
     status, answer = stage.send(sent)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert (status, answer["reason"]) == (403, "Invalid signature")
-    assert thing.key == answer["kept"]
-    assert thing.key.startswith(f"_rejected/{vector.source}/")
-    assert thing.body == sent.body
-    assert thing.meta["verdict"] == "bad"
-    assert thing.meta["reason"] == "Invalid signature"
-    assert headers_of(thing.meta).items() >= sent.headers.items()
+    assert obj.key == answer["kept"]
+    assert obj.key.startswith(f"_rejected/{vector.source}/")
+    assert obj.body == sent.body
+    assert obj.meta["verdict"] == "bad"
+    assert obj.meta["reason"] == "Invalid signature"
+    assert headers_of(obj.meta).items() >= sent.headers.items()
     assert stage.verify() == (0, [])
-    assert stage.verify("--rejected") == (1, [{"key": thing.key, "verdict": "bad"}])
+    assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "bad"}])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
@@ -290,11 +290,11 @@ def test_an_unsigned_delivery_is_refused_where_a_signature_is_required(
 ) -> None:
     stage.configure(**{vector.source: {"signature": "require", **vector.keys}})
     status, answer = stage.send(replace(vector, headers={}))
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert (status, answer["reason"]) == (403, "Invalid signature")
-    assert (thing.key, thing.meta["verdict"]) == (answer["kept"], "unsigned")
-    assert stage.verify("--rejected") == (1, [{"key": thing.key, "verdict": "unsigned"}])
+    assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "unsigned")
+    assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "unsigned"}])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
@@ -311,11 +311,11 @@ def test_record_stores_what_is_not_signed_well_with_its_verdict(
 ) -> None:
     stage.configure(**{vector.source: {"signature": "record", **vector.keys}})
     status, answer = stage.send(change(vector))
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert status == 200
-    assert (thing.key, thing.meta["verdict"]) == (answer["key"], verdict)
-    assert stage.verify() == (exit_code, [{"key": thing.key, "verdict": verdict}])
+    assert (obj.key, obj.meta["verdict"]) == (answer["key"], verdict)
+    assert stage.verify() == (exit_code, [{"key": obj.key, "verdict": verdict}])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
@@ -327,10 +327,10 @@ def test_a_signature_is_not_checked_where_it_is_ignored_or_there_are_no_keys(
         **{vector.source: {"signature": "ignore", **vector.keys}} if is_configured else {}
     )
     status, _ = stage.send(with_changed_signature(vector))
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
-    assert (status, thing.meta["verdict"]) == (200, "unchecked")
-    assert stage.verify() == (0, [{"key": thing.key, "verdict": "unchecked"}])
+    assert (status, obj.meta["verdict"]) == (200, "unchecked")
+    assert stage.verify() == (0, [{"key": obj.key, "verdict": "unchecked"}])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
@@ -338,21 +338,21 @@ def test_an_app_named_like_a_source_and_not_configured_keeps_what_that_source_si
     stage: Stage, vector: Vector
 ) -> None:
     stage.send(vector)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
-    assert (thing.meta["source"], thing.meta["verdict"]) == (vector.source, "unchecked")
-    assert headers_of(thing.meta).items() >= vector.headers.items()
+    assert (obj.meta["source"], obj.meta["verdict"]) == (vector.source, "unchecked")
+    assert headers_of(obj.meta).items() >= vector.headers.items()
 
     stage.configure(**{vector.source: dict(vector.keys)})
 
-    assert stage.verify() == (0, [{"key": thing.key, "verdict": "verified"}])
+    assert stage.verify() == (0, [{"key": obj.key, "verdict": "verified"}])
 
 
 def test_an_app_of_another_name_and_not_configured_is_generic(stage: Stage) -> None:
     invoke("POST", {"token": TOKEN, "app": "shop"}, GITHUB.headers, b"{}")
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
-    assert (thing.meta["source"], thing.meta["verdict"]) == ("generic", "unchecked")
+    assert (obj.meta["source"], obj.meta["verdict"]) == ("generic", "unchecked")
 
 
 # --- age
@@ -381,11 +381,11 @@ def test_a_delivery_older_or_newer_than_max_age_is_stale(
     vector = signed(source, time.time() + seconds)
     stage.configure(**{source: {"signature": "require", "max_age": 300, **vector.keys}})
     status, answer = stage.send(vector)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert (status, answer["reason"]) == (403, "Invalid signature")
-    assert (thing.key, thing.meta["verdict"]) == (answer["kept"], "stale")
-    assert stage.verify("--rejected") == (1, [{"key": thing.key, "verdict": "stale"}])
+    assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "stale")
+    assert stage.verify("--rejected") == (1, [{"key": obj.key, "verdict": "stale"}])
 
 
 @pytest.mark.parametrize("source", [vector.source for vector in TIMED])
@@ -404,7 +404,7 @@ def test_record_stores_a_stale_delivery_with_its_verdict(stage: Stage, vector: V
     status, answer = stage.send(vector)
 
     assert status == 200
-    assert [thing.meta["verdict"] for thing in stage.stored()] == ["stale"]
+    assert [obj.meta["verdict"] for obj in stage.stored()] == ["stale"]
     assert stage.verify() == (1, [{"key": answer["key"], "verdict": "stale"}])
 
 
@@ -413,7 +413,7 @@ def test_a_wrong_signature_is_bad_however_old(stage: Stage, vector: Vector) -> N
     stage.configure(**{vector.source: {"max_age": 300, **vector.keys}})
     stage.send(with_changed_signature(vector))
 
-    assert [thing.meta["verdict"] for thing in stage.stored()] == ["bad"]
+    assert [obj.meta["verdict"] for obj in stage.stored()] == ["bad"]
 
 
 @pytest.mark.parametrize("value", [None, {}], ids=["null", "unset"])
@@ -459,7 +459,7 @@ def test_any_body_accepts_json_that_is_none(stage: Stage) -> None:
     accepted, answer = stage.send(sent)
 
     assert (refused, accepted) == (400, 200)
-    assert [(thing.key, thing.body) for thing in stage.stored() if thing.key == answer["key"]] == [
+    assert [(obj.key, obj.body) for obj in stage.stored() if obj.key == answer["key"]] == [
         (answer["key"], b'{"a": ')
     ]
 
@@ -467,10 +467,10 @@ def test_any_body_accepts_json_that_is_none(stage: Stage) -> None:
 def test_a_good_signature_does_not_make_a_body_json(stage: Stage) -> None:
     stage.configure(github={"signature": "require", **GITHUB.keys})
     status, answer = stage.send(replace(GITHUB, other_headers={}))
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert (status, answer["reason"]) == (400, "Body is not valid JSON")
-    assert (thing.key, thing.meta["verdict"]) == (answer["kept"], "verified")
+    assert (obj.key, obj.meta["verdict"]) == (answer["kept"], "verified")
 
 
 def test_a_rejected_delivery_is_listed_even_where_its_app_is_configured_no_longer(
@@ -517,12 +517,12 @@ def test_slacks_url_verification_is_answered_in_plain_text_and_archived(stage: S
     vector = slack(hello(CHALLENGE))
     stage.configure(slack={"signature": "require", **vector.keys})
     answer = invoke("POST", {"token": TOKEN, "app": "slack"}, vector.headers, vector.body)
-    [thing] = stage.stored()
+    [obj] = stage.stored()
 
     assert answer["statusCode"] == 200
     assert content_type(answer) == "text/plain"
     assert b64decode(answer["body"]) == CHALLENGE.encode()
-    assert (thing.body, thing.meta["verdict"]) == (vector.body, "verified")
+    assert (obj.body, obj.meta["verdict"]) == (vector.body, "verified")
 
 
 def test_an_unsigned_url_verification_is_refused_where_signatures_are_required(
@@ -551,7 +551,7 @@ def test_a_hostile_challenge_in_a_body_is_archived_and_not_echoed(
     status, answer = stage.send(Vector("slack", body, {}, {}, {}))
 
     assert (status, set(answer)) == (200, {"result", "bucket", "key"})
-    assert [thing.body for thing in stage.stored()] == [body]
+    assert [obj.body for obj in stage.stored()] == [body]
 
 
 def test_metas_subscription_is_answered_in_plain_text_and_not_archived(stage: Stage) -> None:

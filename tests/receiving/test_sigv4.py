@@ -20,7 +20,7 @@ from botocore.credentials import Credentials
 from support.project import PROJECT
 
 from chalicelib.settings import SettingError
-from chalicelib.sigv4 import Signed, credentials, verify
+from chalicelib.sigv4 import Signed, credentials, verified_arn
 
 ARN = "arn:aws:iam::123456789012:user/example"
 KNOWN = {"AKIDEXAMPLE": ("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", ARN)}
@@ -135,7 +135,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def signer(request: Signed, now: datetime = NOW, service: str = "service") -> str | None:
-    return verify(request, KNOWN, now=now, service=service)
+    return verified_arn(request, KNOWN, now=now, service=service)
 
 
 def with_header(request: Signed, name: str, value: str) -> Signed:
@@ -258,14 +258,17 @@ def test_a_signature_for_another_service_is_refused() -> None:
 
 
 def test_an_unknown_access_key_is_refused() -> None:
-    assert verify(VANILLA, {"AKIDOTHER": KNOWN["AKIDEXAMPLE"]}, now=NOW, service="service") is None
-    assert verify(VANILLA, {}, now=NOW, service="service") is None
+    assert (
+        verified_arn(VANILLA, {"AKIDOTHER": KNOWN["AKIDEXAMPLE"]}, now=NOW, service="service")
+        is None
+    )
+    assert verified_arn(VANILLA, {}, now=NOW, service="service") is None
 
 
 def test_another_secret_is_refused() -> None:
     known = {"AKIDEXAMPLE": ("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEZ", ARN)}
 
-    assert verify(VANILLA, known, now=NOW, service="service") is None
+    assert verified_arn(VANILLA, known, now=NOW, service="service") is None
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ Json = dict[str, Any]
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 
 
-def record(event: str = "ObjectCreated:Put", key: str = "incoming/a.csv", **thing: Any) -> Json:
+def record(event: str = "ObjectCreated:Put", key: str = "incoming/a.csv", **obj: Any) -> Json:
     return {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -64,7 +64,7 @@ def record(event: str = "ObjectCreated:Put", key: str = "incoming/a.csv", **thin
                 "ownerIdentity": {"principalId": "A3NL1KOZZKExample"},
                 "arn": "arn:aws:s3:::uploads",
             },
-            "object": {"key": key, "sequencer": "0055AED6DCD90281E5"} | thing,
+            "object": {"key": key, "sequencer": "0055AED6DCD90281E5"} | obj,
         },
     }
 

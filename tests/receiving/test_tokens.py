@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.project import TOKEN
 
-from chalicelib.tokens import NoToken, WrongToken, check, variable_name
+from chalicelib.tokens import NoToken, WrongToken, check_token, variable_name
 
 OTHER = "another-token-that-only-these-tests-use"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), min_size=1)  # lone surrogates as well
@@ -19,7 +19,7 @@ def hashed(token: str) -> str:
 
 def may_deliver(variables, token, app=None) -> bool:
     try:
-        check(variables, app, token)
+        check_token(variables, app, token)
     except WrongToken:
         return False
     return True
@@ -46,14 +46,14 @@ UNUSABLE = {
 @pytest.mark.parametrize("value", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_stage_without_a_usable_token_lets_nobody_deliver(value, presented):
     with pytest.raises(NoToken):
-        check({"validToken": value}, None, presented)
+        check_token({"validToken": value}, None, presented)
 
 
 @pytest.mark.parametrize("presented", [None, "", TOKEN])
 @pytest.mark.parametrize("variables", [None, {}, {"validtoken": TOKEN}, {"validToken": None}])
 def test_a_stage_without_the_variable_lets_nobody_deliver(variables, presented):
     with pytest.raises(NoToken):
-        check(variables, None, presented)
+        check_token(variables, None, presented)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_an_app_s_own_token_needs_none_for_the_stage():
 
     assert may_deliver(variables, TOKEN, app="shop")
     with pytest.raises(NoToken):
-        check(variables, "other", TOKEN)
+        check_token(variables, "other", TOKEN)
 
 
 @pytest.mark.parametrize("value", [*UNUSABLE.values(), None], ids=[*UNUSABLE, "null"])
@@ -178,4 +178,4 @@ def test_an_app_whose_own_variable_is_unusable_is_closed_and_no_other_is(value):
 
     assert may_deliver(variables, TOKEN, app="other")
     with pytest.raises(NoToken):
-        check(variables, "shop", TOKEN)
+        check_token(variables, "shop", TOKEN)

@@ -112,7 +112,7 @@ def tools(
     """An empty account, and a door to the code, with the settings of whatever is deployed there."""
     monkeypatch.setattr(packaging, "SHIPS", ("app.py", "chalicelib", "vendor"))
     for module in ("chalicelib.apps", "hookshelf.smoke.site"):
-        monkeypatch.setattr(f"{module}.PACKAGE", tmp_path)
+        monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
     # Each client once: to make them would take longer than all that they ask.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
     monkeypatch.setattr(boto3, "client", cache(session.client))
@@ -959,7 +959,7 @@ def logs(*, leak: str = "", metrics: str = "hookshelf/smoke", is_there: bool = T
     door = Door()
 
     def lines(logGroupName: str, **_: Any) -> dict[str, Any]:
-        counted = {"Answers": 1, "_aws": {"CloudWatchMetrics": [{"Namespace": metrics}]}}
+        counted = {"Responses": 1, "_aws": {"CloudWatchMetrics": [{"Namespace": metrics}]}}
         keys = door.objects if is_there and logGroupName == "door-logs" else ()
         written = [json.dumps({"key": key} | counted) for key in keys]
         own = ["not JSON", leak] if logGroupName == "API-Gateway-Execution-Logs_api-1/api" else []

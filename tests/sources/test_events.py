@@ -18,7 +18,7 @@ from chalicelib.events import (
     form_field,
     json_text,
     members,
-    parse,
+    parse_json,
     rfc3339,
     text,
 )
@@ -162,7 +162,7 @@ def test_what_is_no_object_has_no_members(whole: str) -> None:
 @pytest.mark.parametrize("whole", ["[" * 100_000, "[" + "[" * 50_000 + "]" * 50_000 + "]"])
 def test_nesting_deeper_than_can_be_read_has_no_elements(whole: str) -> None:
     assert list(elements(whole)) == []
-    assert parse(whole) is None
+    assert parse_json(whole) is None
     assert members('{"a":' + whole) == {}
 
 
@@ -172,7 +172,7 @@ def test_no_text_raises(whole: str) -> None:
         assert json.dumps(json.loads(exact)) == json.dumps(value)
     for exact in members(whole).values():
         assert exact in whole
-    parse(whole)
+    parse_json(whole)
     rfc3339(whole)
     form_field(whole, "payload")
 
@@ -187,15 +187,15 @@ def test_a_body_is_read_as_utf_8_without_its_byte_order_mark() -> None:
 
 @pytest.mark.parametrize("whole", ["", "{", "NaN", "[Infinity]", "1 2", "'a'", "\ufeff1"])
 def test_what_is_no_json_has_no_value(whole: str) -> None:
-    assert parse(whole) is None
+    assert parse_json(whole) is None
 
 
 @pytest.mark.parametrize("digits", [3_998, 3_999, 4_000, 4_300, 4_301, 100_000])
 def test_integers_of_any_length_are_read(digits: int) -> None:
     written = "1" * digits
 
-    assert text(parse(written)) == written
-    assert text(parse("-" + written)) == "-" + written
+    assert text(parse_json(written)) == written
+    assert text(parse_json("-" + written)) == "-" + written
 
 
 @given(json_values)
@@ -204,14 +204,14 @@ def test_a_value_is_found_where_it_is(value: Any) -> None:
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
-    thing = {"a": [1, {"b": "text"}], "": 2}
+    obj = {"a": [1, {"b": "text"}], "": 2}
 
-    assert dig(thing, "") == 2
-    assert dig(thing) == thing
+    assert dig(obj, "") == 2
+    assert dig(obj) == obj
     for path in [("b",), ("a", "2"), ("a", "-1"), ("a", "x"), ("a", ""), ("a", "1", "b", "0")]:
-        assert dig(thing, *path) is None
+        assert dig(obj, *path) is None
     for path in [("a", "9" * 5_000), ("a", "١"), ("a", "+1"), ("a", "1 "), ("a", "0", "0")]:
-        assert dig(thing, *path) is None
+        assert dig(obj, *path) is None
     assert dig(None, "a") is None
 
 

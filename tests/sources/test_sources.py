@@ -27,12 +27,12 @@ from chalicelib.delivery import Delivery
 from chalicelib.events import Event
 from chalicelib.metadata import headers_of
 from chalicelib.signatures import verdict
-from chalicelib.sources import Keys, Source, generic, names, source_named
+from chalicelib.sources import Keys, Source, generic, source_named, source_names
 
 few = settings(max_examples=40)
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
-SOURCES = sorted(names())
+SOURCES = sorted(source_names())
 CASES = sorted(path.parent for path in SAMPLES.glob("*/*/body.*"))
 EXPECTING = [folder for folder in CASES if (folder / "expected.json").exists()]
 PAYLOADS = PROJECT.parent / "shared" / "payloads"  # real bodies, where somebody has put some
@@ -56,7 +56,7 @@ class Sample:
     @property
     def app(self) -> App:
         entry = {"source": self.source.name, **(self.expected or {}).get("keys", {})}
-        return apps.read(self.source.name, entry, str)
+        return apps.read_app(self.source.name, entry, str)
 
     @property
     def delivery(self) -> Delivery:
@@ -110,8 +110,8 @@ def split(source: Source, delivery: Delivery) -> list[Event]:
 
 def as_archived(sample: Sample) -> Delivery:
     """The delivery as someone reads it out of the bucket: body and kept headers, no more."""
-    thing = to_object(sample.delivery, sample.source)
-    return replace(sample.delivery, headers=headers_of(thing.metadata), body=thing.body)
+    obj = to_object(sample.delivery, sample.source)
+    return replace(sample.delivery, headers=headers_of(obj.metadata), body=obj.body)
 
 
 def strictly_json(text: str) -> bool:
@@ -143,7 +143,7 @@ def test_every_source_that_verifies_has_a_verified_sample(source: Source) -> Non
 def test_every_sample_is_of_a_source_and_has_one_body() -> None:
     folders = [path for path in SAMPLES.glob("*/*") if path.is_dir()]
 
-    assert {folder.parent.name for folder in folders} <= names()
+    assert {folder.parent.name for folder in folders} <= source_names()
     assert sorted(folders) == CASES
 
 
@@ -207,7 +207,7 @@ def test_what_the_samples_hold_is_awkward_enough() -> None:
 
 def test_apps_may_say_where_a_plain_sender_keeps_things() -> None:
     paths = {"id": "meta.uid", "type": "kind", "subject": "to.0.mail", "time": "meta.at"}
-    app = apps.read("shop", {"paths": paths}, str)
+    app = apps.read_app("shop", {"paths": paths}, str)
     body = b'{"id":1,"meta":{"uid":2,"at":1795218600},"kind":"k","to":[{"mail":"a@example.com"}]}'
     (event,) = split(app.source, Delivery("shop", {}, body, ARRIVED))
 
@@ -443,7 +443,7 @@ def real_bodies() -> list[Any]:
     found = [
         pytest.param(source, path, id=f"{source}/{path.name}")
         for path in sorted(PAYLOADS.glob("*/*"))
-        if (source := OTHER_NAMES.get(path.parent.name, path.parent.name)) in names()
+        if (source := OTHER_NAMES.get(path.parent.name, path.parent.name)) in source_names()
     ]
     why = pytest.mark.skip(reason=f"there are no real bodies in {PAYLOADS}")
     return found or [pytest.param("", Path(), marks=why, id="absent")]

@@ -31,7 +31,7 @@ def aws(monkeypatch, tmp_path):
     (tmp_path / "config").write_text("[profile work]\nregion = eu-west-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("ARCHIVE_BUCKETS", f"bucket-{uuid.uuid4().hex}")
-    log.set_up({})
+    log.configure({})
 
     def set_up(**environ):
         if environ.get("ARCHIVE_BUCKETS") == ARN:
@@ -44,7 +44,7 @@ def aws(monkeypatch, tmp_path):
 
 def _open():
     settings = from_environment(os.environ)
-    return open_store(settings, settings.place(None).bucket)
+    return open_store(settings, settings.allowed_path(None).bucket)
 
 
 def _logged(capsys):

@@ -21,7 +21,7 @@ from support.project import CREDENTIALS
 from chalicelib.delivery import ArchiveObject
 from chalicelib.metadata import decode, encode
 from chalicelib.settings import from_environment
-from chalicelib.store import Listed, Missing, NameTaken, NotStored, Store, open_store
+from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open_store
 
 KEY = "shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-0a.json"
 RCLONE_CREDENTIALS = {**CREDENTIALS, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -123,11 +123,11 @@ def test_a_body_is_kept_byte_for_byte(store, body):
 @every_store
 @pytest.mark.parametrize("kind", ["application/json", "application/xml", "text/plain"])
 def test_the_content_type_is_kept(store, kind):
-    thing = ArchiveObject(KEY, b"a=1", kind, {})
+    obj = ArchiveObject(KEY, b"a=1", kind, {})
 
-    store.put(thing)
+    store.put(obj)
 
-    assert store.get(KEY) == thing
+    assert store.get(KEY) == obj
 
 
 MOTO_EATS_FORMS = pytest.mark.xfail(strict=True, reason="moto's server loses the body of a form")
@@ -140,11 +140,11 @@ MOTO_EATS_FORMS = pytest.mark.xfail(strict=True, reason="moto's server loses the
     indirect=True,
 )
 def test_a_form_is_kept_as_it_came(store):
-    thing = ArchiveObject(KEY, b"b=2&a=%31&a=+", "application/x-www-form-urlencoded", {})
+    obj = ArchiveObject(KEY, b"b=2&a=%31&a=+", "application/x-www-form-urlencoded", {})
 
-    store.put(thing)
+    store.put(obj)
 
-    assert store.get(KEY) == thing
+    assert store.get(KEY) == obj
 
 
 HEADERS = {
@@ -198,7 +198,7 @@ def test_the_same_put_again_is_success(store):
 def test_a_missing_key_is_missing(store):
     store.put(_thing())
 
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         store.get(KEY + "x")
 
 

@@ -35,13 +35,20 @@ from support.project import CREDENTIALS, post
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import from_environment
-from chalicelib.store import BUDGET, NotStored
-from chalicelib.store.retry import ANSWER, PAUSE, STORED, again, hopeless, put_once
+from chalicelib.store import PUT_TIMEOUT, NotStored
+from chalicelib.store.retry import (
+    ATTEMPT_TIMEOUT,
+    RETRY_DELAY,
+    STORED,
+    permanent,
+    put_with_retries,
+    retryable,
+)
 from chalicelib.store.s3_obstore import ObstoreStore, _judge
 
 SLACK = 15  # seconds a busy machine may add; the servers that stall do so for longer
 BODY = b'[{"email": "ada@example.com", "event": "delivered"}]'
-THING = ArchiveObject("shop/x.json", BODY, "application/json", {"layout": "1"})
+OBJ = ArchiveObject("shop/x.json", BODY, "application/json", {"layout": "1"})
 SLOW_DOWN = status(503, "SlowDown")
 CONFLICT = status(409, "ConditionalRequestConflict")
 
@@ -88,10 +95,12 @@ def deliver(
 ) -> Callable[..., "Outcome"]:
     """Post one body through the whole app, and note what came of it for the summary."""
 
-    def send(s3: FaultyS3 | None, fault: str, *, budget: float = BUDGET, body: bytes = BODY) -> Any:
+    def send(
+        s3: FaultyS3 | None, fault: str, *, budget: float = PUT_TIMEOUT, body: bytes = BODY
+    ) -> Any:
         capsys.readouterr()
         began = time.monotonic()
-        answer = post(body, Context(budget + 1) if budget < BUDGET else None)
+        answer = post(body, Context(budget + 1) if budget < PUT_TIMEOUT else None)
         seconds = time.monotonic() - began
         logged = json.loads(capsys.readouterr().err.splitlines()[-1])
         outcome = Outcome(answer, logged["attempts"], seconds, s3, body)
@@ -157,7 +166,7 @@ def test_a_fault_that_passes_is_not_heard_by_the_sender(fault, serve, deliver):
 
     assert outcome.is_stored()
     assert outcome.attempts == len(outcome.puts) == len(MENDED[fault]) + 1
-    assert outcome.seconds < BUDGET + SLACK
+    assert outcome.seconds < PUT_TIMEOUT + SLACK
 
 
 @pytest.mark.parametrize(
@@ -219,8 +228,8 @@ def test_a_redirect_is_not_followed(fault, client, serve, deliver):
 
 
 LASTING: dict[str, tuple[Fault, float]] = {
-    "503 for ever": (SLOW_DOWN, BUDGET),
-    "hangs for ever": (hang, BUDGET),
+    "503 for ever": (SLOW_DOWN, PUT_TIMEOUT),
+    "hangs for ever": (hang, PUT_TIMEOUT),
     "409 conflict for ever": (CONFLICT, 2.5),
     "not HTTP for ever": (garbage, 2.5),
     "dropped for ever": (dropped, 2.5),
@@ -304,7 +313,7 @@ def _exception(s3: FaultyS3) -> BaseException:
     """What obstore itself raises when an object is put."""
     writer = _obstore(s3)._writer
     try:
-        obstore.put(writer, THING.key, THING.body, mode="create", use_multipart=False)
+        obstore.put(writer, OBJ.key, OBJ.body, mode="create", use_multipart=False)
     except BaseException as error:
         return error
     raise AssertionError("it was stored")
@@ -329,7 +338,7 @@ def test_obstore_tells_a_status_only_in_its_text(code, name, kind, text, meaning
     with FaultyS3([status(code, name)]) as s3:
         error = _exception(s3)
 
-    expected = {"again": again(f"{code} {name}"), "hopeless": hopeless(f"{code} {name}")}
+    expected = {"again": retryable(f"{code} {name}"), "hopeless": permanent(f"{code} {name}")}
     assert type(error) is kind
     assert text in str(error)
     assert not hasattr(error, "status")
@@ -350,7 +359,7 @@ def test_what_obstore_says_without_a_status_is_attempted_again(fault, text, why)
         error = _exception(s3)
 
     assert text in str(error)
-    assert _judge(error) == again(why)
+    assert _judge(error) == retryable(why)
 
 
 def test_the_server_s_own_words_are_not_taken_for_a_status():
@@ -358,7 +367,7 @@ def test_the_server_s_own_words_are_not_taken_for_a_status():
         error = _exception(s3)
 
     assert "non-2xx status code: 412" in str(error)
-    assert _judge(error) == again("503")
+    assert _judge(error) == retryable("503")
 
 
 @pytest.mark.parametrize("where", ["metadata", "content type"])
@@ -366,13 +375,13 @@ def test_a_control_character_is_not_stored_and_the_process_lives(where):
     with FaultyS3() as s3:
         store = _obstore(s3)
         bad = {"h-x": "a\nb"} if where == "metadata" else {}
-        kind = "text/\x00plain" if where == "content type" else THING.content_type
+        kind = "text/\x00plain" if where == "content type" else OBJ.content_type
 
         with pytest.raises(NotStored, match="PanicException"):
-            store.put(ArchiveObject(THING.key, BODY, kind, bad), seconds=0)
+            store.put(ArchiveObject(OBJ.key, BODY, kind, bad), seconds=0)
 
         assert s3.requests == []
-        assert store.put(THING) == 1
+        assert store.put(OBJ) == 1
 
 
 # The retry policy by itself, on a clock of our own.
@@ -391,13 +400,15 @@ class Clock:
     def put(self, seconds: float) -> int:
         begin = self.now
 
-        def attempt(thing: ArchiveObject) -> object:
-            assert thing is THING
+        def attempt(obj: ArchiveObject) -> object:
+            assert obj is OBJ
             self.starts.append(self.now - begin)
             self.now += self.takes
             return self.result
 
-        return put_once(attempt, THING, seconds=seconds, clock=lambda: self.now, sleep=self.sleep)
+        return put_with_retries(
+            attempt, OBJ, seconds=seconds, clock=lambda: self.now, sleep=self.sleep
+        )
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -417,7 +428,7 @@ def test_there_is_always_a_first_attempt(seconds):
 
 
 def test_what_is_hopeless_is_attempted_once():
-    clock = Clock(hopeless("403 AccessDenied"), takes=0.1)
+    clock = Clock(permanent("403 AccessDenied"), takes=0.1)
 
     with pytest.raises(NotStored) as raised:
         clock.put(seconds=8)
@@ -426,35 +437,37 @@ def test_what_is_hopeless_is_attempted_once():
     assert clock.pauses == []
 
 
-@pytest.mark.parametrize("takes", [0, 0.01, 0.5, ANSWER])
+@pytest.mark.parametrize("takes", [0, 0.01, 0.5, ATTEMPT_TIMEOUT])
 @pytest.mark.parametrize("seconds", [8, 5, 2.5, 2, 1, 0, -3])
 def test_another_attempt_is_made_only_while_a_whole_one_fits(seconds, takes):
-    clock = Clock(again("503 SlowDown"), takes)
+    clock = Clock(retryable("503 SlowDown"), takes)
 
     with pytest.raises(NotStored) as raised:
         clock.put(seconds)
 
-    shortest, longest = PAUSE
+    shortest, longest = RETRY_DELAY
     assert raised.value.why == "503 SlowDown"
     assert raised.value.attempts == len(clock.starts)
-    assert all(start + ANSWER <= seconds for start in clock.starts[1:])
-    assert clock.starts[-1] + takes + longest + ANSWER > seconds  # it did not give up early
+    assert all(start + ATTEMPT_TIMEOUT <= seconds for start in clock.starts[1:])
+    assert (
+        clock.starts[-1] + takes + longest + ATTEMPT_TIMEOUT > seconds
+    )  # it did not give up early
     assert all(shortest <= pause <= longest for pause in clock.pauses)
 
 
 def test_a_hang_gets_three_attempts_of_the_whole_budget():
-    clock = Clock(again("timeout"), takes=ANSWER)
+    clock = Clock(retryable("timeout"), takes=ATTEMPT_TIMEOUT)
 
     with pytest.raises(NotStored) as raised:
-        clock.put(seconds=BUDGET)
+        clock.put(seconds=PUT_TIMEOUT)
 
     assert raised.value.attempts == 3
 
 
 def test_pauses_differ_so_that_deliveries_do_not_come_back_all_at_once():
-    clock = Clock(again("503 SlowDown"), takes=0)
+    clock = Clock(retryable("503 SlowDown"), takes=0)
 
     with pytest.raises(NotStored):
-        clock.put(seconds=BUDGET)
+        clock.put(seconds=PUT_TIMEOUT)
 
     assert len(set(clock.pauses)) == len(clock.pauses) > 10
