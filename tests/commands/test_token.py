@@ -244,8 +244,8 @@ def test_the_list_in_json_has_one_object_per_line(moto_endpoint: str, run: Run) 
 @pytest.mark.parametrize(
     ("variables", "words", "said"),
     [
-        ({}, [], "the door answers 503"),
-        ({"validToken": CLOSED}, [], "the door answers 503"),
+        ({}, [], "senders hear 503"),
+        ({"validToken": CLOSED}, [], "senders hear 503"),
         ({"validToken": "x"}, ["--app", "shop"], "the stage's count for it"),
     ],
 )
