@@ -415,7 +415,7 @@ def test_revoking_all_closes_the_door_so_that_senders_try_again(
     done = run("revoke", "--all", "--stage", stage.stage)
 
     assert live(moto_endpoint, stage) == {"validToken": CLOSED}
-    assert "answers 503" in done.stdout
+    assert "senders hear 503" in done.stdout
     assert post(live(moto_endpoint, stage), "one") == 503
 
     token = run("new", "--stage", stage.stage).stdout.strip()
