@@ -3,11 +3,11 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 STAGE ?= dev
-ARCH ?= arm64
 
-.PHONY: run test test-all lint package deploy smoke-aws clean
+.PHONY: run test test-all lint package deploy smoke-aws pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -24,13 +24,17 @@ lint: $(VENV)/test.done
 	$(BIN)/mypy
 
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
-	@$(BIN)/python -m hookshelf.deploy.package --arch $(ARCH)
+	@$(BIN)/python -m hookshelf.deploy $(if $(ARCH),--arch $(ARCH)) $(if $(BUCKET),--bucket $(BUCKET))
 
 deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=--create-bucket the first time
 	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)
 
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)
+
+pins: $(VENV)/test.done ## requirements.txt anew from requirements.in: the newest versions, with hashes
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
+		--no-emit-find-links --output-file=requirements.txt requirements.in
 
 clean: ## remove the virtual environment and what was packaged; the archive stays
 	rm -rf $(VENV) build
@@ -39,10 +43,12 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hookshelf needs Python 3.11 or newer. Try: make PYTHON=python3.13 run")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cli]'
+$(VENV)/run.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.in requirements.txt
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) -e '.[cli]'
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.txt requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/test.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.in requirements.txt requirements-dev.txt
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/run.done

@@ -21,7 +21,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from hookshelf.deploy import package, packaging, template  # noqa: E402
+from hookshelf.deploy import package, template  # noqa: E402
+from hookshelf.deploy.plan import package_request  # noqa: E402
 
 CRYPTOGRAPHY = "cryptography.hazmat.primitives.serialization"
 PROGRAMS = {
@@ -43,13 +44,13 @@ def milliseconds(python: Path, folder: Path, program: str) -> float:
 def main() -> None:
     """Package, measure, and print a table."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    python = packaging.best_python()
+    python = package.best_python()
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     options = template.Options("dev")
-    order = package.order({"ARCHIVE_BUCKETS": "my-bucket"}, options, architecture=machine)
+    request = package_request({"ARCHIVE_BUCKETS": "my-bucket"}, options, architecture=machine)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        archive = packaging.build(order, folder / "build", python).zip
+        archive = package.build(request, folder / "build", python=python).zip
         folders = {"with": folder / "with", "without": folder / "without"}
         for each in folders.values():
             with zipfile.ZipFile(archive) as opened:

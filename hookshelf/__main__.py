@@ -74,9 +74,9 @@ def _refusals_of_aws() -> Iterator[None]:
     except Exception:
         if "botocore" not in sys.modules:
             raise
-        from hookshelf.aws import refusals
+        from hookshelf.aws import readable_errors
 
-        with refusals():
+        with readable_errors():
             raise
 
 

@@ -1,4 +1,4 @@
-"""What every verb needs of AWS: its refusals said to a person, and where its hosts are."""
+"""What every command needs of AWS: the account, readable errors, and where its hosts are."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import boto3
-import click
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 from botocore.parsers import ResponseParserError
+
+from chalicelib.errors import HookshelfError, MisuseError
+
+
+class AwsError(HookshelfError):
+    """AWS refused a call, or was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """Whose account and which region this is."""
 
-    id: str
+    id: str  # 12 digits
     region: str
     partition: str
 
@@ -29,35 +34,35 @@ class Account:
 
 
 def account() -> Account:
-    """Whose credentials these are, and where they lead."""
+    """Whose credentials these are, and where they lead. Raises what boto3 does."""
     identity = boto3.client("sts").get_caller_identity()
     meta = boto3.client("cloudformation").meta
     return Account(identity["Account"], meta.region_name, meta.partition)
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Within it what AWS refuses, or a desk that is not set up for it, is a message."""
+def readable_errors() -> Iterator[None]:
+    """Within it, what boto3 raises becomes an AwsError, or a MisuseError with what to set."""
     try:
         yield
     except (BotoCoreError, ClientError, ResponseParserError) as error:
-        raise _told(error) from None
+        raise _readable(error) from None
     except ValueError as error:
         if not str(error).startswith("Invalid endpoint"):
             raise
-        raise click.UsageError(f"{error}. Look at AWS_ENDPOINT_URL") from None
+        raise MisuseError(f"{error}. Look at AWS_ENDPOINT_URL") from None
 
 
-def _told(error: Exception) -> click.ClickException:
+def _readable(error: Exception) -> HookshelfError:
     if isinstance(error, NoRegionError):
-        return click.UsageError("No AWS region. Set AWS_DEFAULT_REGION, or a profile")
+        return MisuseError("No AWS region. Set AWS_DEFAULT_REGION, or a profile")
     if isinstance(error, NoCredentialsError):
-        return click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in")
+        return MisuseError("No AWS credentials. Set AWS_PROFILE, or log in")
     if isinstance(error, ResponseParserError):
-        return click.ClickException("What answered is not AWS. Is a proxy in between?")
-    return click.ClickException(f"AWS refused: {error}")
+        return AwsError("What responded is not AWS. Is a proxy in between?")
+    return AwsError(f"AWS refused: {error}")
 
 
 def domain(partition: str) -> str:
-    """Where the hosts of a partition are, such as `aws` or `aws-cn`."""
+    """The domain of a partition's hosts; partitions are such as `aws` or `aws-cn`."""
     return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"

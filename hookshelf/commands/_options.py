@@ -48,6 +48,11 @@ class KeyArn(click.ParamType):  # type: ignore[type-arg]  # no type before click
         return value
 
 
+def progress(line: str) -> None:
+    """Show a step of something that takes its time, on stderr."""
+    click.echo(line, err=True)
+
+
 def _zone(ctx: click.Context, param: click.Parameter, value: str) -> tzinfo:
     if value.upper() in ("UTC", "Z"):
         return UTC  # needs no time zone database

@@ -8,9 +8,11 @@ import sys
 import click
 
 from hookshelf import doctor
-from hookshelf.commands._options import KeyArn
-from hookshelf.deploy import deploying, packaging
+from hookshelf.commands._options import KeyArn, progress
+from hookshelf.deploy import package
+from hookshelf.deploy.apply import apply
 from hookshelf.deploy.deployment import find
+from hookshelf.deploy.plan import DeployRequest, Plan, describe, make_plan
 
 # An e-mail address, or an SNS topic's ARN; SNS is the judge of what is before and after the @.
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|arn:aws[\w-]*:sns:[\w-]+:\d{12}:[\w-]+(\.fifo)?")
@@ -87,27 +89,27 @@ def command(
     """
     if keep_days is not None and not create_bucket:
         raise click.UsageError("--keep changes the bucket. Give --create-bucket with it")
-    wish = deploying.Wish(stage, buckets, create_bucket, keep_days, alarms_to, kms_keys)
-    plan = deploying.plan(wish, packaging.build)
-    for line in deploying.lines(plan):
+    request = DeployRequest(stage, buckets, create_bucket, keep_days, alarms_to, kms_keys)
+    plan = make_plan(request, package.build, progress)
+    for line in describe(plan):
         click.echo(line)
     if dry_run:
         return
     if sys.stdin.isatty() and not yes:
         click.confirm("Go on?", default=True, abort=True)
-    _carry_out(plan)
+    _apply(plan)
     click.echo(f"For SendGrid: {find(stage).url}/input?token=TOKEN&app=sendgrid")
     if not no_doctor:
         sys.exit(doctor.report(doctor.examine(stage)))
 
 
-def _carry_out(plan: deploying.Plan) -> None:
+def _apply(plan: Plan) -> None:
     if plan.token:
         # Before anything is made: should this be interrupted, it is known and not lost.
         click.echo(f"The first token, shown only now: {plan.token}")
         click.echo("The stage keeps no more than its SHA-256.")
     try:
-        deploying.carry_out(plan)
+        apply(plan, progress)
     except KeyboardInterrupt:
         click.echo("Interrupted. CloudFormation may go on by itself; run the same again.", err=True)
         raise

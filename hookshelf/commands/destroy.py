@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from hookshelf.deploy import deploying
+from hookshelf.commands._options import progress
+from hookshelf.deploy.destroy import destroy, find_removal
 
 
 @click.command()
@@ -26,11 +27,15 @@ def command(*, stage: str, yes: bool) -> None:
       hookshelf destroy --stage dev
       hookshelf destroy --stage prod --yes
     """
-    buckets = deploying.archive_of(stage)
-    click.echo(f"Stage {stage}: the stack, with its tokens, logs and dead letters, is deleted.")
+    removal = find_removal(stage, progress)
+    click.echo(f"Stage {stage}: this is deleted, with its tokens, logs and dead letters:")
+    for resource in removal.resources:
+        click.echo(f"- {resource}")
+    click.echo(f"- the code of stage {stage}")
+    click.echo(f"Kept, with all that is archived: {removal.archive}")
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("Give --yes if that is meant")
     if not yes:
         click.confirm("Go on?", default=False, abort=True)
-    deploying.destroy(stage)
-    click.echo(f"Gone. Kept, with all that is archived: {buckets}")
+    destroy(stage, progress)
+    click.echo("Gone.")

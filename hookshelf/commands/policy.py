@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import click
 
+from chalicelib.types import Json
 from hookshelf import settings
 from hookshelf.commands._options import KeyArn
 from hookshelf.deploy import policies
@@ -63,16 +64,16 @@ def command(
 def _environment(stage: str) -> dict[str, str]:
     if stage == settings.LOCAL_STAGE:
         raise click.UsageError(
-            f"Stage {stage} runs at your desk, where no policy counts. Name one you deploy: "
+            f"Stage {stage} runs on your machine, where no policy counts. Name one you deploy: "
             "hookshelf policy --stage dev"
         )
-    found = settings.stage_environment(stage)
-    if not policies.is_configured(found):
+    environ = settings.stage_environment(stage)
+    if not policies.is_configured(environ):
         raise click.UsageError(
             f"ARCHIVE_BUCKETS of stage {stage} is still {policies.PLACEHOLDER}, and a policy must "
             f"name the bucket. Put its name into {settings.CONFIG}"
         )
-    return found
+    return environ
 
 
 def _partition() -> str:
@@ -83,7 +84,7 @@ def _partition() -> str:
     return partition
 
 
-def _state(folder: Path, stage: str, handler: str, document: policies.Json) -> str:
+def _state(folder: Path, stage: str, handler: str, document: Json) -> str:
     try:
         text = (folder / policies.file_name(stage, handler)).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -94,7 +95,7 @@ def _state(folder: Path, stage: str, handler: str, document: policies.Json) -> s
         return "differs"
 
 
-def _write(path: Path, document: policies.Json) -> None:
+def _write(path: Path, document: Json) -> None:
     """Whole or not at all: a policy cut short would stop the next deployment."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -107,7 +108,7 @@ def _say(stage: str, handler: str, state: str, as_json: bool) -> None:
     click.echo(json.dumps(line) if as_json else f"{state:<9}  {name}")
 
 
-def _warn_of_unused(stage: str, wanted: Mapping[str, policies.Json]) -> bool:
+def _warn_of_unused(stage: str, wanted: Mapping[str, Json]) -> bool:
     """Whether `chalice deploy` would take another policy for a function than the file written."""
     from chalice.config import Config  # loads much of Chalice
 

@@ -13,8 +13,7 @@ import click
 
 from chalicelib.keys import is_app
 from chalicelib.tokens import variable_name
-from hookshelf.deploy import deployment, stage_variables
-from hookshelf.deploy.stack import Stack
+from hookshelf.deploy import deploy_lock, deployment, stage_variables
 from hookshelf.deploy.stage_variables import CLOSED, Member
 from hookshelf.settings import LOCAL_STAGE as LOCAL
 
@@ -22,7 +21,7 @@ from hookshelf.settings import LOCAL_STAGE as LOCAL
 # https://support.sendgrid.com/hc/en-us/articles/46513815674395
 # https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries
 COST = (
-    "A wrong token is answered 403. SendGrid's Event Webhook tries again for 24 hours: mended "
+    "A wrong token gets 403. SendGrid's Event Webhook tries again for 24 hours: fixed "
     "within a day, nothing is lost.\n"
     "Others, SendGrid's Inbound Parse among them, drop a delivery at once at a 403; GitHub never "
     "tries again by itself."
@@ -31,8 +30,8 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{4,12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Whose tokens a verb works on, and what is there now."""
+class TokenVariable:
+    """The stage variable a command works on, and what is there now."""
 
     deployment: deployment.Deployment
     app: str | None  # None: the stage's own
@@ -45,14 +44,16 @@ class Door:
 
     @property
     def members(self) -> list[Member]:
-        """What the variable holds, oldest first, but for what only closes the door."""
-        held = stage_variables.members(self.variables[self.name]) if self.exists else []
-        return [one for one in held if one.text != CLOSED]
+        """What the variable holds, oldest first, but for what only closes it."""
+        if not self.exists:
+            return []
+        members = stage_variables.members(self.variables[self.name])
+        return [member for member in members if member.text != CLOSED]
 
     @property
     def accepted(self) -> list[Member]:
         """Those of the members that let anyone deliver."""
-        return [one for one in self.members if one.usable]
+        return [member for member in self.members if member.usable]
 
     @property
     def exists(self) -> bool:
@@ -61,7 +62,7 @@ class Door:
 
     @property
     def options(self) -> str:
-        """What names this door on the command line."""
+        """What names this variable on the command line."""
         return f"--stage {self.deployment.stage}" + (f" --app {self.app}" if self.app else "")
 
 
@@ -125,10 +126,10 @@ def new(*, stage: str, app: str | None, yes: bool) -> None:
       hookshelf token new --stage dev
       hookshelf token new --stage prod --app shop --yes
     """
-    door = _door(stage, app)
-    if app is not None and not door.exists:
+    tokens = _token_variable(stage, app)
+    if app is not None and not tokens.exists:
         _agree(app, yes)
-    _say(_add(door), COST)
+    _say(_add(tokens), COST)
 
 
 @command.command("list")
@@ -147,19 +148,19 @@ def list_(*, stage: str, app: str | None, as_json: bool) -> None:
       hookshelf token list --stage dev
       hookshelf token list --stage prod --app shop --json
     """
-    door = _door(stage, app)
-    names = stage_variables.token_variables(door.variables)
+    tokens = _token_variable(stage, app)
+    names = stage_variables.token_variables(tokens.variables)
     chosen = {name: whose for name, whose in names.items() if app is None or whose == app}
     rows = [
-        Row(name, whose, one.fingerprint, one.kind)
+        Row(name, whose, member.fingerprint, member.kind)
         for name, whose in chosen.items()
-        for one in stage_variables.members(door.variables[name])
+        for member in stage_variables.members(tokens.variables[name])
     ]
     lines = [json.dumps(row._asdict()) for row in rows] if as_json else _table(rows)
     for line in lines:
         click.echo(line)
-    if not door.accepted:
-        _say(_nothing_there(door))
+    if not tokens.accepted:
+        _say(_no_token(tokens))
 
 
 @command.command()
@@ -178,14 +179,14 @@ def rotate(*, stage: str, app: str | None) -> None:
       hookshelf token rotate --stage dev
       hookshelf token rotate --stage prod --app shop
     """
-    door = _door(stage, app)
-    if not door.accepted:
-        raise click.UsageError(_nothing_there(door))
-    old = dict.fromkeys(one.fingerprint for one in door.accepted)
+    tokens = _token_variable(stage, app)
+    if not tokens.accepted:
+        raise click.UsageError(_no_token(tokens))
+    old = dict.fromkeys(member.fingerprint for member in tokens.accepted)
     _say(
-        _add(door),
+        _add(tokens),
         f"Old, and still accepted: {', '.join(old)}. Once the sender uses the new one:",
-        f"  hookshelf token revoke {' '.join(old)} {door.options}",
+        f"  hookshelf token revoke {' '.join(old)} {tokens.options}",
         COST,
     )
 
@@ -201,7 +202,7 @@ def revoke(
     """Take tokens out.
 
     Those of the FINGERPRINTs (4 digits of each are enough), or --old, or --all. The last usable
-    one goes only with --all: the door answers 503 then, so that senders try again. An app's own
+    one goes only with --all: senders hear 503 then, and try again. An app's own
     variable stays, as without it the stage's tokens would count.
 
     \b
@@ -214,34 +215,32 @@ def revoke(
     """
     if (bool(fingerprints) + old + every) != 1:
         raise click.UsageError("Give fingerprints, or --old, or --all")
-    door = _door(stage, app)
-    if not door.exists:
-        raise click.UsageError(_nothing_there(door))
-    gone = _named(door, fingerprints) if fingerprints else _chosen(door, every)
-    left = _without(door, gone, every)
-    _write(door, left)
-    _report(door, gone, _accepted(left))
+    tokens = _token_variable(stage, app)
+    if not tokens.exists:
+        raise click.UsageError(_no_token(tokens))
+    if fingerprints:
+        revoked = {_digest_of(tokens, fingerprint.lower()) for fingerprint in fingerprints}
+    else:
+        newest = [] if every else [member.digest for member in tokens.accepted[-1:]]
+        revoked = {member.digest for member in tokens.members} - {*newest}
+    left = _without(tokens, revoked, every)
+    _write(tokens, left)
+    _report(tokens, revoked, _accepted(left))
 
 
-def _door(stage: str, app: str | None) -> Door:
+def _token_variable(stage: str, app: str | None) -> TokenVariable:
     if stage == LOCAL:
         raise click.UsageError(
             f"Stage {LOCAL} is not on AWS: its tokens are STAGE_VAR_{variable_name(app)} in "
             ".chalice/config.json"
         )
     stage_variables.check({variable_name(app): CLOSED})  # the app's name may be too long
-    found = deployment.find(stage)
-    return Door(found, app, stage_variables.read(found))
+    live = deployment.find(stage)
+    return TokenVariable(live, app, stage_variables.read(live))
 
 
-def _write(door: Door, value: str) -> None:
-    stage = door.deployment.stage
-    if door.deployment.made_by == "stack" and Stack(deployment.stack_name(stage)).is_at_work():
-        raise click.ClickException(
-            f"A deploy of stage {stage} is under way, and might put back the tokens of before. "
-            "Nothing was changed; wait for its end, and run this again"
-        )
-    stage_variables.write(door.deployment, {door.name: value}, known=door.variables)
+def _write(tokens: TokenVariable, value: str) -> None:
+    deploy_lock.change_tokens(tokens.deployment, {tokens.name: value}, known=tokens.variables)
 
 
 def _agree(app: str, yes: bool) -> None:
@@ -258,94 +257,88 @@ def _agree(app: str, yes: bool) -> None:
         raise click.UsageError(f"{warning} Give --yes if that is meant")
 
 
-def _add(door: Door) -> str:
+def _add(tokens: TokenVariable) -> str:
     """Add a token and show it on stdout, once; what to do with it."""
     token, member = stage_variables.new_token()
-    value = stage_variables.added(door.variables.get(door.name), member)
-    _write(door, value)
+    value = stage_variables.added(tokens.variables.get(tokens.name), member)
+    _write(tokens, value)
     click.echo(token)
-    [made] = stage_variables.members(member)
+    [new_member] = stage_variables.members(member)
     return (
         f"The token is shown only here; the stage keeps its SHA-256. Fingerprint: "
-        f"{made.fingerprint}. It is accepted after some seconds.\n"
+        f"{new_member.fingerprint}. It is accepted after some seconds.\n"
         "Give the sender this URL, with the token in place of TOKEN"
-        f"{'' if door.app else ', and its app in place of APP'}:\n"
-        f"  {door.deployment.url}/input?token=TOKEN&app={door.app or 'APP'}"
+        f"{'' if tokens.app else ', and its app in place of APP'}:\n"
+        f"  {tokens.deployment.url}/input?token=TOKEN&app={tokens.app or 'APP'}"
     )
 
 
-def _named(door: Door, fingerprints: Sequence[str]) -> set[str]:
-    """The digests of the members that fingerprints name."""
-    return {_one(door, fingerprint.lower()) for fingerprint in fingerprints}
-
-
-def _one(door: Door, fingerprint: str) -> str:
+def _digest_of(tokens: TokenVariable, fingerprint: str) -> str:
+    """The digest of the member that a fingerprint names."""
     if not _FINGERPRINT.fullmatch(fingerprint):
         # What was typed is not repeated: it may be a token.
         raise click.UsageError(
-            f"A fingerprint is 4 to 12 hex digits. See: hookshelf token list {door.options}"
+            f"A fingerprint is 4 to 12 hex digits. See: hookshelf token list {tokens.options}"
         )
-    found = {one.digest for one in door.members if one.digest.startswith(fingerprint)}
-    if len(found) > 1:
+    digests = {member.digest for member in tokens.members if member.digest.startswith(fingerprint)}
+    if len(digests) > 1:
         raise click.UsageError(
             f"{fingerprint} is the beginning of several: give more of its digits"
         )
-    if not found:
+    if not digests:
         raise click.UsageError(
-            f"No token {fingerprint} in {door.name}{_elsewhere(door, fingerprint)}"
+            f"No token {fingerprint} in {tokens.name}{_elsewhere(tokens, fingerprint)}"
         )
-    return found.pop()
+    return digests.pop()
 
 
-def _elsewhere(door: Door, fingerprint: str) -> str:
-    for name, app in stage_variables.token_variables(door.variables).items():
-        held = stage_variables.members(door.variables[name])
-        if any(one.digest.startswith(fingerprint) for one in held):
+def _elsewhere(tokens: TokenVariable, fingerprint: str) -> str:
+    for name, app in stage_variables.token_variables(tokens.variables).items():
+        members = stage_variables.members(tokens.variables[name])
+        if any(member.digest.startswith(fingerprint) for member in members):
             return f"; it is in {name}: " + (f"give --app {app}" if app else "leave out --app")
-    return f". See: hookshelf token list {door.options}"
+    return f". See: hookshelf token list {tokens.options}"
 
 
-def _chosen(door: Door, every: bool) -> set[str]:
-    """The digests of all members, or of all but the newest usable one."""
-    newest = [one.digest for one in door.accepted[-1:]]
-    return {one.digest for one in door.members if every or one.digest not in newest}
-
-
-def _without(door: Door, gone: Collection[str], every: bool) -> str:
-    """The variable's next value; UsageError where it would close the door and may not."""
-    left = stage_variables.without(door.variables[door.name], gone)
-    if door.accepted and not every and not _accepted(left):
+def _without(tokens: TokenVariable, revoked: Collection[str], every: bool) -> str:
+    """The variable's next value; UsageError where no token would be left and that was not asked."""
+    left = stage_variables.without(tokens.variables[tokens.name], revoked)
+    if tokens.accepted and not every and not _accepted(left):
         raise click.UsageError(
             "That would leave no token. Make another one first: "
-            f"hookshelf token rotate {door.options}; "
-            f"or close the door: hookshelf token revoke --all {door.options}"
+            f"hookshelf token rotate {tokens.options}; "
+            f"or close it: hookshelf token revoke --all {tokens.options}"
         )
     return left
 
 
 def _accepted(value: str) -> list[str]:
-    return [one.fingerprint for one in stage_variables.members(value) if one.usable]
+    return [member.fingerprint for member in stage_variables.members(value) if member.usable]
 
 
-def _report(door: Door, gone: Collection[str], accepted: Sequence[str]) -> None:
-    names = dict.fromkeys(one.fingerprint for one in door.members if one.digest in gone)
+def _report(tokens: TokenVariable, revoked: Collection[str], accepted: Sequence[str]) -> None:
+    names = dict.fromkeys(
+        member.fingerprint for member in tokens.members if member.digest in revoked
+    )
     click.echo(f"Revoked: {', '.join(names) or 'none'}")
     if accepted:
         click.echo(f"Still accepted: {', '.join(accepted)}")
     else:
-        who = f"for app {door.app}" if door.app else "but for apps with tokens of their own"
+        who = f"for app {tokens.app}" if tokens.app else "but for apps with tokens of their own"
         click.echo(
-            f"Closed {who}: the door answers 503, so that senders try again. "
-            f"Open it: hookshelf token new {door.options}"
+            f"Closed {who}: senders hear 503, and try again. "
+            f"Open it: hookshelf token new {tokens.options}"
         )
     _say("A revoked token may be accepted for some seconds more.", COST)
 
 
-def _nothing_there(door: Door) -> str:
-    new = f"hookshelf token new {door.options}"
-    if door.app is not None and not door.exists:
-        return f"App {door.app} has no tokens of its own: the stage's count for it. Make one: {new}"
-    return f"No usable token in {door.name}: the door answers 503. Make one: {new}"
+def _no_token(tokens: TokenVariable) -> str:
+    new = f"hookshelf token new {tokens.options}"
+    if tokens.app is not None and not tokens.exists:
+        return (
+            f"App {tokens.app} has no tokens of its own: the stage's count for it. Make one: {new}"
+        )
+    return f"No usable token in {tokens.name}: senders hear 503. Make one: {new}"
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

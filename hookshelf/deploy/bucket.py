@@ -17,21 +17,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import boto3
-import click
 from botocore.exceptions import ClientError, NoRegionError
 
+from chalicelib.errors import MisuseError
 from chalicelib.keys import rejected_prefix
+from chalicelib.types import Json
+from hookshelf.deploy.progress import Progress, silent
 
 TLS_ONLY, PUT_ONCE = "HookshelfTlsOnly", "HookshelfPutOnce"
 REPLACEABLE = ("_events", "_events_month")  # made again from the deliveries, at the same keys
 REJECTED_DAYS = 30
 NONCURRENT_DAYS = 30
 UNFINISHED_DAYS = 7  # of a multipart upload; hookshelf makes none
-ATTEMPTS, SECONDS = 12, 10  # of a call that S3 is too busy for, and between two
+MAX_ATTEMPTS = 12  # of a call that S3 is too busy for
+RETRY_DELAY = 10  # seconds
 
-Json = dict[str, Any]
-
-_PUBLIC_ACCESS_BLOCKED = {
+PUBLIC_ACCESS_BLOCKED = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
     "BlockPublicPolicy": True,
@@ -54,7 +55,7 @@ _NOT_SET = (
 )
 
 
-class Unusable(click.UsageError):
+class BucketUnusable(MisuseError):
     """The bucket is not ours, or not where the functions are."""
 
 
@@ -66,7 +67,7 @@ class Step(NamedTuple):
     arguments: Mapping[str, Any]
 
 
-def plan(bucket: str, paths: Sequence[str], *, keep_days: int | None = None) -> list[Step]:
+def missing_steps(bucket: str, paths: Sequence[str], *, keep_days: int | None = None) -> list[Step]:
     """What the bucket lacks; nothing is changed. Empty where all is well.
 
     `paths` are those below the bucket that are archived into, "" for the bucket itself; lifecycle
@@ -77,19 +78,28 @@ def plan(bucket: str, paths: Sequence[str], *, keep_days: int | None = None) -> 
     30 days later, as those of every noncurrent version, and then the marker.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html
 
-    Raises Unusable for a bucket of another account or region.
+    Raises BucketUnusable for a bucket of another account or region.
     """
     return _plan(_connect(bucket), paths, keep_days)
 
 
-def harden(bucket: str, paths: Sequence[str], *, keep_days: int | None = None) -> Iterator[str]:
-    """Take the steps of `plan`, and say each that is done. Use up the iterator to take them all."""
-    where = _connect(bucket)
-    for step in _plan(where, paths, keep_days):
+def harden(
+    bucket: str,
+    paths: Sequence[str],
+    *,
+    keep_days: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[str]:
+    """Take the steps of `missing_steps`, and yield the line of each that is done.
+
+    Use up the iterator to take them all. `progress` hears where S3 keeps us waiting.
+    """
+    connection = _connect(bucket)
+    for step in _plan(connection, paths, keep_days):
         if step.operation == "create_bucket":
-            make(bucket, where.region, where.owner)
+            create(bucket, connection.region, connection.owner, progress)
         else:
-            _patiently(getattr(where.s3, step.operation), step.arguments)
+            retry_while_busy(getattr(connection.s3, step.operation), step.arguments, progress)
         yield step.line
 
 
@@ -99,21 +109,25 @@ def kms_key(bucket: str) -> str | None:
 
     https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
     """
-    where = _connect(bucket)
-    if not _exists(where):
+    connection = _connect(bucket)
+    if not _exists(connection):
         return None
-    default = _default_encryption(_get(where, "get_bucket_encryption"))
-    key: str | None = default.get("KMSMasterKeyID")
+    return key_arn(_get(connection, "get_bucket_encryption"))
+
+
+def key_arn(encryption: Json) -> str | None:
+    """The ARN of the KMS key that a bucket's encryption names, which may be by an alias."""
+    key: str | None = _default_encryption(encryption).get("KMSMasterKeyID")
     if key is None or ":key/" in key:
         return key
     arn: str = boto3.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"]
     return arn
 
 
-def make(bucket: str, region: str, owner: str) -> None:
-    """Make a bucket of our account, and wait until S3 knows it, which may take seconds."""
+def create(bucket: str, region: str, owner: str, progress: Progress = silent) -> None:
+    """Create a bucket of our account, and wait until S3 knows it, which may take seconds."""
     s3 = boto3.client("s3")
-    _patiently(s3.create_bucket, _creation(bucket, region))
+    retry_while_busy(s3.create_bucket, _creation(bucket, region), progress)
     s3.get_waiter("bucket_exists").wait(Bucket=bucket, ExpectedBucketOwner=owner)
 
 
@@ -124,26 +138,28 @@ def _creation(bucket: str, region: str) -> Json:
     return arguments
 
 
-def _patiently(call: Callable[..., object], arguments: Mapping[str, Any]) -> None:
-    """Call again while S3 is busy with the call before.
+def retry_while_busy(
+    call: Callable[..., object], arguments: Mapping[str, Any], progress: Progress
+) -> None:
+    """Call again while S3 is busy with the call before, MAX_ATTEMPTS times in all.
 
     The name of a bucket that was just deleted is taken for a while, too.
     https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
     """
-    for left in reversed(range(ATTEMPTS)):
+    for left in reversed(range(MAX_ATTEMPTS)):
         try:
             call(**arguments)
         except ClientError as error:
             if error.response["Error"]["Code"] != "OperationAborted" or not left:
                 raise
-            click.echo("  S3 is still busy with this bucket; waiting for it", err=True)
-            time.sleep(SECONDS)
+            progress("  S3 is still busy with this bucket; waiting for it")
+            time.sleep(RETRY_DELAY)
         else:
             return
 
 
 @dataclass(frozen=True)
-class _Bucket:
+class _Connection:
     name: str
     s3: Any  # boto3's client
     region: str
@@ -162,134 +178,141 @@ class _Bucket:
         return f"arn:{self.s3.meta.partition}:s3:::{self.name}"
 
 
-def _connect(bucket: str) -> _Bucket:
+def _connect(bucket: str) -> _Connection:
     if ":" in bucket:
-        raise Unusable(f"{bucket} is an access point. Harden the bucket behind it, by its name")
+        raise BucketUnusable(
+            f"{bucket} is an access point. Harden the bucket behind it, by its name"
+        )
     # S3 alone would be content with none, and make the bucket in us-east-1.
     region = boto3.Session().region_name
     if not region:
         raise NoRegionError()
     account = boto3.client("sts").get_caller_identity()["Account"]
-    return _Bucket(bucket, boto3.client("s3"), region, account)
+    return _Connection(bucket, boto3.client("s3"), region, account)
 
 
-def _plan(where: _Bucket, paths: Sequence[str], keep_days: int | None) -> list[Step]:
-    exists = _exists(where)
-    state = {read: _get(where, read) if exists else {} for read in _READS}
+def _plan(connection: _Connection, paths: Sequence[str], keep_days: int | None) -> list[Step]:
+    exists = _exists(connection)
+    state = {read: _get(connection, read) if exists else {} for read in _READS}
     return [
-        *([] if exists else [_create(where)]),
-        *_public_access(where, state["get_public_access_block"]),
-        *_ownership(where, state["get_bucket_ownership_controls"]),
-        *_versioning(where, state["get_bucket_versioning"]),
-        *_encryption(where, state["get_bucket_encryption"]),
-        *_policy(where, state["get_bucket_policy"]),
-        *_lifecycle(where, state["get_bucket_lifecycle_configuration"], paths, keep_days),
+        *([] if exists else [_create(connection)]),
+        *_public_access(connection, state["get_public_access_block"]),
+        *_ownership(connection, state["get_bucket_ownership_controls"]),
+        *_versioning(connection, state["get_bucket_versioning"]),
+        *_encryption(connection, state["get_bucket_encryption"]),
+        *_policy(connection, state["get_bucket_policy"]),
+        *_lifecycle(connection, state["get_bucket_lifecycle_configuration"], paths, keep_days),
     ]
 
 
-def _exists(where: _Bucket) -> bool:
-    """Whether the bucket is there, ours, and in our region. Raises Unusable where it is others'.
+def _exists(connection: _Connection) -> bool:
+    """Whether the bucket is there, ours, and in our region. Raises BucketUnusable for others'.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
     """
     try:
-        found = where.s3.head_bucket(**where.named)
+        answer = connection.s3.head_bucket(**connection.named)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 404:
             return False
         if status == 403:
-            raise Unusable(
-                f"The bucket {where.name} belongs to another account than {where.owner}, or you "
-                "may not look at it (s3:ListBucket). Choose another name, or log in to its account"
+            raise BucketUnusable(
+                f"The bucket {connection.name} belongs to another account than {connection.owner}, "
+                "or you may not look at it (s3:ListBucket). Choose another name, or log in to its "
+                "account"
             ) from None
         if status != 301:
             raise
-        found = error.response["ResponseMetadata"]["HTTPHeaders"]
-    region = found.get("BucketRegion") or found.get("x-amz-bucket-region") or where.region
-    if region != where.region:
-        raise Unusable(
-            f"The bucket {where.name} is in {region}, and all buckets must be in the functions' "
-            f"region, {where.region}. Choose another bucket, or AWS_DEFAULT_REGION={region}"
+        answer = error.response["ResponseMetadata"]["HTTPHeaders"]
+    region = answer.get("BucketRegion") or answer.get("x-amz-bucket-region") or connection.region
+    if region != connection.region:
+        raise BucketUnusable(
+            f"The bucket {connection.name} is in {region}, and all buckets must be in the "
+            f"functions' region, {connection.region}. Choose another bucket, or "
+            f"AWS_DEFAULT_REGION={region}"
         )
     return True
 
 
-def _get(where: _Bucket, operation: str) -> Json:
+def _get(connection: _Connection, operation: str) -> Json:
     try:
-        found: Json = getattr(where.s3, operation)(**where.named)
+        settings: Json = getattr(connection.s3, operation)(**connection.named)
     except ClientError as error:
         if error.response["Error"]["Code"] in _NOT_SET:
             return {}
         raise
-    return found
+    return settings
 
 
-def _create(where: _Bucket) -> Step:
+def _create(connection: _Connection) -> Step:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html"""
-    arguments = _creation(where.name, where.region)
-    return Step(f"make the bucket {where.name} in {where.region}", "create_bucket", arguments)
+    arguments = _creation(connection.name, connection.region)
+    return Step(
+        f"make the bucket {connection.name} in {connection.region}", "create_bucket", arguments
+    )
 
 
-def _public_access(where: _Bucket, found: Json) -> Iterator[Step]:
-    wanted = _PUBLIC_ACCESS_BLOCKED
-    if found.get("PublicAccessBlockConfiguration") != wanted:
-        arguments = where.named | {"PublicAccessBlockConfiguration": wanted}
+def _public_access(connection: _Connection, settings: Json) -> Iterator[Step]:
+    wanted = PUBLIC_ACCESS_BLOCKED
+    if settings.get("PublicAccessBlockConfiguration") != wanted:
+        arguments = connection.named | {"PublicAccessBlockConfiguration": wanted}
         yield Step("block public access", "put_public_access_block", arguments)
 
 
-def _ownership(where: _Bucket, found: Json) -> Iterator[Step]:
+def _ownership(connection: _Connection, settings: Json) -> Iterator[Step]:
     wanted = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-    if found.get("OwnershipControls") != wanted:
+    if settings.get("OwnershipControls") != wanted:
         line = "switch access control lists off: the bucket's owner owns every object"
-        arguments = where.named | {"OwnershipControls": wanted}
+        arguments = connection.named | {"OwnershipControls": wanted}
         yield Step(line, "put_bucket_ownership_controls", arguments)
 
 
-def _versioning(where: _Bucket, found: Json) -> Iterator[Step]:
-    if found.get("Status") != "Enabled":
-        arguments = where.named | {"VersioningConfiguration": {"Status": "Enabled"}}
+def _versioning(connection: _Connection, settings: Json) -> Iterator[Step]:
+    if settings.get("Status") != "Enabled":
+        arguments = connection.named | {"VersioningConfiguration": {"Status": "Enabled"}}
         yield Step("keep versions of what is deleted", "put_bucket_versioning", arguments)
 
 
-def _encryption(where: _Bucket, found: Json) -> Iterator[Step]:
-    if not _default_encryption(found):
+def _encryption(connection: _Connection, settings: Json) -> Iterator[Step]:
+    if not _default_encryption(settings):
         rule = {
             "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
             "BucketKeyEnabled": True,
         }
-        arguments = where.named | {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+        arguments = connection.named | {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
         yield Step("encrypt every object with S3's keys", "put_bucket_encryption", arguments)
 
 
-def _default_encryption(found: Json) -> Json:
-    for rule in found.get("ServerSideEncryptionConfiguration", {}).get("Rules", ()):
+def _default_encryption(settings: Json) -> Json:
+    for rule in settings.get("ServerSideEncryptionConfiguration", {}).get("Rules", ()):
         default: Json = rule.get("ApplyServerSideEncryptionByDefault", {})
         if default:
             return default
     return {}
 
 
-def _policy(where: _Bucket, found: Json) -> Iterator[Step]:
-    policy = json.loads(found.get("Policy", '{"Version": "2012-10-17", "Statement": []}'))
-    there = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
-    wanted = _statements(where.arn)
+def _policy(connection: _Connection, settings: Json) -> Iterator[Step]:
+    policy = json.loads(settings.get("Policy", '{"Version": "2012-10-17", "Statement": []}'))
+    present = policy["Statement"]
+    present = present if isinstance(present, list) else [present]
+    wanted = _statements(connection.arn)
     lines = {
         TLS_ONLY: "refuse what comes without TLS",
-        PUT_ONCE: "refuse everybody's puts, copies too, that could overwrite, but below "
+        PUT_ONCE: "refuse every put and copy that could overwrite, but below "
         + " and ".join(f"{name}/" for name in REPLACEABLE),
     }
-    if changed := [one for one in wanted if one not in there]:
-        policy["Statement"] = _replaced(there, wanted, "Sid")
-        line = "; ".join(lines[one["Sid"]] for one in changed)
-        yield Step(line, "put_bucket_policy", where.named | {"Policy": json.dumps(policy)})
+    if changed := [statement for statement in wanted if statement not in present]:
+        policy["Statement"] = _replaced(present, wanted, "Sid")
+        line = "; ".join(lines[statement["Sid"]] for statement in changed)
+        yield Step(line, "put_bucket_policy", connection.named | {"Policy": json.dumps(policy)})
 
 
 def _statements(arn: str) -> list[Json]:
     """Ours of the bucket policy.
 
-    Whoever puts has to say If-None-Match, which succeeds for new keys alone; the parts of a
-    multipart upload cannot say it, and its completion does. A put is judged by its key, so that
+    Whoever puts or copies has to say If-None-Match, which succeeds for new keys alone; the parts of
+    a multipart upload cannot say it, and its completion does. A put is judged by its key, so that
     the statement is for the whole bucket, whatever path is archived into: two stages with a path
     each in one bucket want the same statement. No segment of a delivery's key is called `_events`.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
@@ -319,19 +342,21 @@ def _statements(arn: str) -> list[Json]:
 
 
 def _lifecycle(
-    where: _Bucket, found: Json, paths: Sequence[str], keep_days: int | None
+    connection: _Connection, settings: Json, paths: Sequence[str], keep_days: int | None
 ) -> Iterator[Step]:
-    there = [_with_filter(rule) for rule in found.get("Rules", ())]
+    present = [_with_filter(rule) for rule in settings.get("Rules", ())]
     wanted = [rule for path in dict.fromkeys(paths) for rule in _rules(path, keep_days)]
-    unwanted = {_rule_id("keep", path) for path in paths} if keep_days == 0 else set()
-    kept = [rule for rule in there if rule.get("ID") not in unwanted]
-    lines = [_told(rule) for rule in wanted if rule not in there]
-    lines += [f"expire no deliveries any more ({rule['ID']})" for rule in there if rule not in kept]
+    unwanted = {rule_id("keep", path) for path in paths} if keep_days == 0 else set()
+    kept = [rule for rule in present if rule.get("ID") not in unwanted]
+    lines = [_rule_line(rule) for rule in wanted if rule not in present]
+    lines += [
+        f"expire no deliveries any more ({rule['ID']})" for rule in present if rule not in kept
+    ]
     if lines:
-        arguments: Json = where.named | {
+        arguments: Json = connection.named | {
             "LifecycleConfiguration": {"Rules": _replaced(kept, wanted, "ID")}
         }
-        if smallest := found.get("TransitionDefaultMinimumObjectSize"):
+        if smallest := settings.get("TransitionDefaultMinimumObjectSize"):
             arguments["TransitionDefaultMinimumObjectSize"] = smallest
         yield Step("; ".join(lines), "put_bucket_lifecycle_configuration", arguments)
 
@@ -355,21 +380,21 @@ def _rules(path: str, keep_days: int | None) -> Iterator[Json]:
 
 def _rule(name: str, path: str, prefix: str, **actions: Json) -> Json:
     return {
-        "ID": _rule_id(name, path),
+        "ID": rule_id(name, path),
         "Status": "Enabled",
         "Filter": {"Prefix": prefix},
         **actions,
     }
 
 
-def _rule_id(name: str, path: str) -> str:
+def rule_id(name: str, path: str) -> str:
     """`hookshelf-keep`, or `hookshelf-keep-<path>`; S3 takes at most 255 characters."""
     if len(path) > 200:
         path = hashlib.sha256(path.encode()).hexdigest()
     return f"hookshelf-{name}" + (path and f"-{path}")
 
 
-def _told(rule: Json) -> str:
+def _rule_line(rule: Json) -> str:
     below = f"below {rule['Filter']['Prefix']}" if rule["Filter"]["Prefix"] else "in the bucket"
     if days := rule["Expiration"].get("Days"):
         return f"expire everything {below} after {days} days"
@@ -390,7 +415,7 @@ def _with_filter(rule: Json) -> Json:
     return {"Filter": {"Prefix": rule["Prefix"]}} | rest
 
 
-def _replaced(there: Iterable[Json], wanted: Sequence[Json], name: str) -> list[Json]:
+def _replaced(present: Iterable[Json], wanted: Sequence[Json], name: str) -> list[Json]:
     """What is there, ours replaced or added; `name` is what they are told apart by."""
-    ours = {one[name] for one in wanted}
-    return [*(one for one in there if one.get(name) not in ours), *wanted]
+    ours = {entry[name] for entry in wanted}
+    return [*(entry for entry in present if entry.get(name) not in ours), *wanted]

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import boto3
-import click
 from botocore.exceptions import ClientError
 
+from chalicelib.errors import MisuseError
 from hookshelf.project import PROJECT_ROOT
+from chalicelib.types import Json
+from hookshelf.deploy.stack import Stack
 
 API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
-_STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+# The logical id of each function in a stack, which is what Chalice calls it there.
 HANDLERS = {"api_handler": "APIHandler", "deliver": "Deliver", "track_s3": "TrackS3"}
+ASYNCHRONOUS = ("deliver", "track_s3")  # a caller of these does not wait: what fails is kept
 
 
 class Deployment(NamedTuple):
@@ -32,7 +38,7 @@ class Deployment(NamedTuple):
     functions: Mapping[str, str]  # handler: the Lambda function's name
 
 
-class NotDeployed(click.UsageError):
+class NotDeployed(MisuseError):
     """Nothing of the stage is on AWS, as far as this checkout and the account know."""
 
     def __init__(self, stage: str) -> None:
@@ -44,10 +50,10 @@ class NotDeployed(click.UsageError):
 
 def find(stage: str) -> Deployment:
     """The deployment of a stage: its stack, else what `chalice deploy` noted. Or NotDeployed."""
-    found = _of_stack(stage) or _of_chalice(stage)
-    if found is None:
+    deployment = _made_by_stack(stage) or _made_by_chalice(stage)
+    if deployment is None:
         raise NotDeployed(stage)
-    return found
+    return deployment
 
 
 def stack_name(stage: str) -> str:
@@ -60,23 +66,42 @@ def function_name(stage: str, handler: str) -> str:
     return f"hookshelf-{stage}" + ("" if handler == "api_handler" else f"-{handler}")
 
 
-def _of_stack(stage: str) -> Deployment | None:
-    if not _STACK.fullmatch(stack_name(stage)):
+def log_group(handler: str) -> str:
+    """The logical id of a function's log group."""
+    return f"{HANDLERS[handler]}Logs"
+
+
+def dead_letters(handler: str) -> str:
+    """The logical id of an asynchronous function's dead-letter queue."""
+    return f"{HANDLERS[handler]}DeadLetters"
+
+
+def namespace(stage: str) -> str:
+    """Where the metrics of a stage are in CloudWatch."""
+    return f"hookshelf/{stage}"
+
+
+def chalice_record(stage: str) -> Path:
+    """The file in which `chalice deploy` notes what it made of a stage."""
+    return PROJECT_ROOT / ".chalice" / "deployed" / f"{stage}.json"
+
+
+def _made_by_stack(stage: str) -> Deployment | None:
+    if not _STACK_NAME.fullmatch(stack_name(stage)):
         return None  # a name that Chalice takes and CloudFormation does not
     cloudformation = boto3.client("cloudformation")
     try:
-        [stack] = cloudformation.describe_stacks(StackName=stack_name(stage))["Stacks"]
+        [described] = cloudformation.describe_stacks(StackName=stack_name(stage))["Stacks"]
     except ClientError as error:
         if "does not exist" in str(error):  # a ValidationError, as are others
             return None
         raise
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", ())}
-    # All pages: a stack may have hundreds of alarms.
-    pages = cloudformation.get_paginator("list_stack_resources")
+    outputs = {
+        output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())
+    }
     ids = {
-        one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
-        for page in pages.paginate(StackName=stack_name(stage))
-        for one in page["StackResourceSummaries"]
+        resource.logical_id: resource.physical_id
+        for resource in Stack(stack_name(stage), cloudformation).resources()
     }
     if not ids.get("RestAPI") or "EndpointURL" not in outputs:
         return None  # still being made, or being taken down
@@ -84,15 +109,15 @@ def _of_stack(stage: str) -> Deployment | None:
     return Deployment(stage, "stack", ids["RestAPI"], outputs["EndpointURL"].rstrip("/"), functions)
 
 
-def _of_chalice(stage: str) -> Deployment | None:
-    path = PROJECT_ROOT / ".chalice" / "deployed" / f"{stage}.json"
+def _made_by_chalice(stage: str) -> Deployment | None:
+    path = chalice_record(stage)
     try:
-        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: Json = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"{path} cannot be read: {error}") from None
-    resources = {one["name"]: one for one in noted.get("resources", ())}
+        raise MisuseError(f"{path} cannot be read: {error}") from None
+    resources = {resource["name"]: resource for resource in record.get("resources", ())}
     if "rest_api" not in resources:
         return None
     api = resources["rest_api"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import boto3
-import click
+
+from chalicelib.errors import HookshelfError
+from chalicelib.types import Json
 
 # Of a function, what its template says in so many words.
 PROPERTIES = ("Environment", "Handler", "MemorySize", "Runtime", "Timeout")
-
-Json = dict[str, Any]
 
 
 class Drift(NamedTuple):
@@ -22,22 +22,22 @@ class Drift(NamedTuple):
 
     def __str__(self) -> str:
         changed = ", ".join(self.wanted)
-        return f"~ {self.function}, changed behind the stack, is put back ({changed})"
+        return f"~ {self.function}, changed behind the stack, is restored ({changed})"
 
 
-class Gone(click.ClickException):
+class ResourceDeleted(HookshelfError):
     """Something of the stack is there no longer, and no update brings it back."""
 
-    def __init__(self, what: str, stage: str) -> None:
+    def __init__(self, resource: str, stage: str) -> None:
         super().__init__(
-            f"{what} was deleted behind the stack, which cannot bring it back. Run hookshelf "
+            f"{resource} was deleted behind the stack, which cannot bring it back. Run hookshelf "
             f"destroy --stage {stage}, then deploy again: what is archived stays, "
             "the URL and the token will be new"
         )
 
 
 def drifts(template: Json, stage: str) -> Iterator[Drift]:
-    """The functions that differ from a stack's template. Raises Gone."""
+    """The functions that differ from a stack's template. Raises ResourceDeleted."""
     client = boto3.client("lambda")
     for resource in template.get("Resources", {}).values():
         if resource["Type"] != "AWS::Lambda::Function":
@@ -47,13 +47,13 @@ def drifts(template: Json, stage: str) -> Iterator[Drift]:
         try:
             live = client.get_function_configuration(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
-            raise Gone(f"Function {name}", stage) from None
+            raise ResourceDeleted(f"Function {name}", stage) from None
         wanted = {key: properties[key] for key in PROPERTIES if key in properties}
-        if wrong := {key: value for key, value in wanted.items() if live.get(key) != value}:
-            yield Drift(name, wrong)
+        if different := {key: value for key, value in wanted.items() if live.get(key) != value}:
+            yield Drift(name, different)
 
 
-def put_back(drift: Drift) -> None:
+def restore(drift: Drift) -> None:
     """Make a function what its template says."""
     client = boto3.client("lambda")
     client.update_function_configuration(FunctionName=drift.function, **drift.wanted)

@@ -1,105 +1,325 @@
-"""`make package`: the zip and the template of every stage there is to deploy, without AWS."""
+"""What goes to AWS: the zip and the CloudFormation template of a stage, made by Chalice.
+
+Everything is rendered into build/<stage>/, which git ignores: a copy of the app with the stage's
+settings and policies, our merge template, and what Chalice and the SAM transform make of them. No
+tracked file is edited. Chalice takes the interpreter it runs under as Lambda's runtime, and a
+region to be set.
+"""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import hashlib
 import json
+import logging
+import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import click
+import findpython
 
-from chalicelib.models import read_apps
-from chalicelib.settings import SettingError
-from chalicelib.tokens import variable_name
-from hookshelf.deploy import template
-from hookshelf.deploy.deployment import HANDLERS
-from hookshelf.deploy.packaging import Order, build
-from hookshelf.deploy.policies import PLACEHOLDER, is_configured, policies
+from chalicelib.errors import HookshelfError
 from hookshelf.project import PROJECT_ROOT
-from hookshelf.settings import CONFIG, LOCAL_STAGE, stage_environment
+from chalicelib.types import Json
+from hookshelf.deploy.deployment import HANDLERS
+from hookshelf.deploy.policies import file_name
+from hookshelf.deploy.progress import Progress, silent
 
-Json = dict[str, Any]
+# What functions can run on, the best first: 3.13 and 3.12 are what the tests run the package with.
+# 3.11 is supported until 30 June 2027, 3.12 until 31 October 2028, the others until 30 June 2029.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+LEAVING = (3, 11)
+RUNTIMES = ((3, 13), (3, 12), (3, 14), LEAVING)
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as wheels call Lambda's architectures
+ARCHITECTURE = "arm64"  # where .chalice/config.json does not say; the cheaper one
+SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")
+# /var/task is read-only, so Lambda would compile these at every cold start. What `POST /input`
+# loads and no more: the zip should stay below 15 MB. `python bench/bytecode.py` has the figures.
+PRECOMPILED = (
+    "app.py",
+    "chalice",
+    "chalicelib",
+    "cryptography",
+    "obstore",
+    "typing_extensions.py",
+)
+_1980 = (1980, 1, 1, 0, 0, 0)  # Chalice's own date for what it zips: equal content, equal zip
+_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
-def order(
-    environ: Mapping[str, str],
-    options: template.Options,
-    *,
-    kms_keys: Sequence[str] = (),
-    partition: str = "aws",
-    architecture: str = "arm64",
-) -> Order:
-    """What to package a stage with, for a stack: its settings, policies and our template."""
-    return Order(
-        stage=options.stage,
-        environment=environ,
-        policies=_policies(
-            options.stage,
-            environ,
-            kms_keys=kms_keys,
-            logs={name: template.arn_of(template.log_group(name)) for name in HANDLERS},
-            dead_letters={
-                name: template.arn_of(template.dead_letters(name)) for name in template.ASYNCHRONOUS
-            },
-            partition=partition,
-        ),
-        merge=template.merge_template(options),
-        architecture=architecture,
+class PackagingFailed(HookshelfError):
+    """Chalice, pip or Python could not do their part; the text has what they said."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRequest:
+    """What to package a stage with; unset, the stage's own of .chalice/config.json."""
+
+    stage: str
+    environment: Mapping[str, str] = field(default_factory=dict)  # beats the stage's
+    policies: Mapping[str, Json] = field(default_factory=dict)  # handler: policy document
+    merge: Mapping[str, Any] = field(default_factory=dict)  # our merge template
+    architecture: str | None = None  # arm64 or x86_64
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The zip, and the template in CloudFormation's own words: SAM is expanded already."""
+
+    zip: Path
+    template: Json
+
+    @property
+    def description(self) -> str:
+        """Size, runtime and architecture, for people."""
+        function = self.template["Resources"][HANDLERS["api_handler"]]["Properties"]
+        # SAM leaves the default out.
+        architecture = ", ".join(function.get("Architectures", ["x86_64"]))
+        return f"{self.zip.stat().st_size / 1e6:.1f} MB, {function['Runtime']}, {architecture}"
+
+
+def build(
+    request: PackageRequest, into: Path, progress: Progress = silent, python: Path | None = None
+) -> Package:
+    """Package a stage in the folder `into`; `python` is the interpreter whose runtime to take.
+
+    Raises PackagingFailed with what Chalice said.
+    """
+    python, into = python or best_python(progress), into.resolve()
+    project, out = into / "project", into / "package"
+    _render(request, project)
+    _vendor(project, python)
+    _write(into / "merge.json", request.merge)
+    shutil.rmtree(out, ignore_errors=True)
+    _run_chalice(
+        with_chalice(python, progress),
+        project,
+        [
+            "package",
+            "--stage",
+            request.stage,
+            "--merge-template",
+            str(into / "merge.json"),
+            str(out),
+        ],
     )
+    precompile(out / "deployment.zip", python)
+    sam = json.loads((out / "sam.json").read_text(encoding="utf-8"))
+    return Package(out / "deployment.zip", expand(sam))
 
 
-def usual_gaps(environ: Mapping[str, str]) -> dict[str, float]:
-    """The apps of APPS_FILE that say how long they are silent at most, in seconds."""
-    models = read_apps(environ)
-    return {name: model.usual_gap for name, model in models.items() if model.usual_gap}
+def best_python(progress: Progress = silent) -> Path:
+    """The interpreter of the best runtime that is installed, else the one that runs this."""
+    for runtime in RUNTIMES:
+        if sys.version_info[:2] == runtime:
+            python = Path(sys.executable)
+        else:
+            installed = findpython.find(*runtime)
+            if not installed or not _makes_environments(installed.executable):
+                continue
+            python = Path(installed.executable)
+        if runtime == LEAVING:
+            progress("Note: only Python 3.11 was found, which Lambda supports until June 2027")
+        return python
+    major, minor = sys.version_info[:2]
+    progress(
+        f"Warning: no Python that Lambda is known to support was found, so the functions will run "
+        f"on {major}.{minor}. Install 3.13 and package again"
+    )
+    return Path(sys.executable)
 
 
-def stages() -> list[str]:
-    """The stages of .chalice/config.json that can be deployed."""
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
-    return [name for name in config["stages"] if name != LOCAL_STAGE]
+def _makes_environments(python: Path) -> bool:
+    """Debian's Python does not, unless a package more is installed."""
+    done = subprocess.run(
+        [python, "-c", "import ensurepip, venv"], capture_output=True, check=False
+    )
+    return done.returncode == 0
 
 
-def _policies(stage: str, environ: Mapping[str, str], **others: Any) -> dict[str, Json]:
-    if is_configured(environ):
-        return policies(stage, environ, **others)
-    # No bucket can be called like the placeholder, so that nothing can be written anywhere.
-    lower = PLACEHOLDER.lower()
-    found = policies(stage, {**environ, "ARCHIVE_BUCKETS": lower}, **others)
-    renamed: dict[str, Json] = json.loads(json.dumps(found).replace(lower, PLACEHOLDER))
-    return renamed
+def with_chalice(python: Path, progress: Progress = silent) -> Path:
+    """An interpreter of the same version that has our Chalice: this one, or one of build/."""
+    if python == Path(sys.executable):
+        return python
+    installed = findpython.PythonVersion(python)
+    chalice = f"chalice=={version('chalice')}"
+    home = PROJECT_ROOT / "build" / f"python{installed.major}.{installed.minor}-{chalice}"
+    if not home.exists():
+        progress(f"Installing {chalice} for Python {installed.version} into {home}")
+        # Beside it first: two may do this at once, or one be interrupted.
+        new = home.with_name(f"{home.name}-{os.getpid()}")
+        try:
+            _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
+            _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
+            with contextlib.suppress(OSError):  # the other was faster
+                new.rename(home)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return home / "bin" / "python"
 
 
-def main() -> None:
-    """Package every stage, and say where."""
-    parser = argparse.ArgumentParser(prog="python -m hookshelf.deploy.package", description=__doc__)
-    parser.add_argument("--arch", default="arm64", choices=["arm64", "x86_64"])
-    parser.add_argument("--into", type=Path, default=PROJECT_ROOT / "build")
-    arguments = parser.parse_args()
-    try:
-        for stage in stages():
-            print(_package(stage, arguments.arch, arguments.into / stage), flush=True)
-    except click.ClickException as error:
-        sys.exit(f"Error: {error.message}")
-    except SettingError as error:
-        sys.exit(f"Error: {error}")
+def precompile(package: Path, python: Path) -> None:
+    """Put bytecode into the zip for what `POST /input` loads, compiled by the runtime's Python.
+
+    Unchecked hashes: the sources beside it never change, so Python need not look at them.
+    https://docs.python.org/3/reference/import.html#pyc-invalidation
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(root)
+        places = [str(root / name) for name in PRECOMPILED if (root / name).exists()]
+        # What tracebacks will show: where the code lies in Lambda.
+        strip = ["-s", str(root), "-p", "/var/task"]
+        mode = ["--invalidation-mode", "unchecked-hash"]
+        _run("compileall", [str(python), "-I", "-m", "compileall", "-q", *mode, *strip, *places])
+        with zipfile.ZipFile(package, "a", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(root.rglob("*.pyc")):
+                entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _1980)
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
-def _package(stage: str, architecture: str, into: Path) -> str:
-    environ = stage_environment(stage)
-    options = template.Options(stage=stage, usual_gaps=usual_gaps(environ))
-    package = build(order(environ, options, architecture=architecture), into)
-    whole = template.with_variables(package.template, [variable_name(None)])
-    path = package.zip.with_name("template.json")
-    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    runtime = whole["Resources"]["APIHandler"]["Properties"]["Runtime"]
-    size = f"{package.zip.stat().st_size / 1e6:.1f} MB"
-    note = "" if is_configured(environ) else f", ARCHIVE_BUCKETS is still {PLACEHOLDER}"
-    return f"{stage}: {package.zip} ({size}, {runtime}, {architecture}), {path.name}{note}"
+def expand(sam: Json) -> Json:
+    """A SAM template as the plain CloudFormation it stands for, so that what is shown is made.
+
+    CloudFormation's own expansion would do the same out of sight. The code's bucket and key become
+    parameters.
+    """
+    # It complains at exit that nobody collected its metrics.
+    logging.getLogger("samtranslator").addHandler(logging.NullHandler())
+    # Loads boto3 and pydantic models of every SAM resource: only where a stage is packaged.
+    from boto3.session import Session
+    from samtranslator.parser.parser import Parser
+    from samtranslator.translator.translator import Translator
+
+    for resource in sam["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = {"Bucket": "code-bucket", "Key": "code-key"}
+    session = Session(region_name="us-east-1")  # nothing in the template depends on it
+    template: Json = Translator({}, Parser(), boto_session=session).translate(sam, {})
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::Function":
+            resource["Properties"]["Code"] = {
+                "S3Bucket": {"Ref": "CodeBucket"},
+                "S3Key": {"Ref": "CodeKey"},
+            }
+    template["Parameters"] = template.get("Parameters", {}) | {
+        "CodeBucket": {"Type": "String", "Description": "The bucket that deployment.zip lies in."},
+        "CodeKey": {"Type": "String", "Description": "Its key there."},
+    }
+    return template
 
 
-if __name__ == "__main__":
-    main()
+def _render(request: PackageRequest, project: Path) -> None:
+    """A copy of the app with the stage's settings. Chalice's cache of wheels in it stays."""
+    config = json.loads((PROJECT_ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    config.setdefault("lambda_architecture", ARCHITECTURE)
+    config["stages"] = {request.stage: config["stages"].get(request.stage, {})}
+    stage = config["stages"][request.stage]
+    stage["environment_variables"] = {
+        **stage.get("environment_variables", {}),
+        **request.environment,
+    }
+    if request.architecture:
+        stage["lambda_architecture"] = request.architecture
+    functions = stage.get("lambda_functions", {})
+    stage["lambda_functions"] = {
+        handler: functions.get(handler, {}) | {"iam_policy_file": file_name(request.stage, handler)}
+        for handler in HANDLERS
+    }
+    shutil.rmtree(project / "vendor", ignore_errors=True)
+    (project / "requirements.txt").unlink(missing_ok=True)
+    for name in SHIPS:
+        _copy(PROJECT_ROOT / name, project / name)
+    own = project / ".chalice"
+    own.mkdir(exist_ok=True)
+    _write(own / "config.json", config)
+    for handler in HANDLERS:
+        name = file_name(request.stage, handler)
+        if handler in request.policies:
+            _write(own / name, request.policies[handler])
+        else:
+            _copy(PROJECT_ROOT / ".chalice" / name, own / name)
+
+
+def _vendor(project: Path, python: Path) -> None:
+    """Install requirements.txt into the copy's vendor/, which Chalice packages as it is.
+
+    By hash, as wheels, for the functions' Python and architecture: Chalice would fetch those of
+    another architecture by name and version alone.
+    """
+    requirements = project / "requirements.txt"
+    if not requirements.exists():
+        return
+    config = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    [stage] = config["stages"].values()
+    architecture = stage.get("lambda_architecture", config["lambda_architecture"])
+    if architecture not in MACHINES:
+        raise PackagingFailed(
+            f"lambda_architecture is {architecture!r} in .chalice/config.json; Lambda has "
+            f"{' and '.join(MACHINES)}"
+        )
+    installed = findpython.PythonVersion(python)
+    what = [
+        requirements.read_text(encoding="utf-8"),
+        architecture,
+        f"{installed.major}.{installed.minor}",
+    ]
+    digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
+    home = PROJECT_ROOT / "build" / f"requirements-{digest}"
+    if not home.exists():
+        new = home.with_name(f"{home.name}-{os.getpid()}")  # two may do this at once
+        # AL2023 has glibc 2.34, and 3.11 runs on AL2 with 2.26.
+        newest = 26 if (installed.major, installed.minor) == LEAVING else 34
+        tags = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
+        platforms = [f"--platform={tag}_{MACHINES[architecture]}" for tag in tags]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
+        command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp"]
+        command += [f"--python-version={installed.major}.{installed.minor}", *platforms]
+        try:
+            _run("pip", [*command, f"--target={new}", f"--requirement={requirements}"])
+            shutil.rmtree(new / "bin", ignore_errors=True)  # commands, which nobody runs there
+            with contextlib.suppress(OSError):  # the other was faster
+                new.rename(home)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(home, project / "vendor", dirs_exist_ok=True)
+    requirements.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    elif source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _run_chalice(python: Path, project: Path, arguments: Iterable[str]) -> None:
+    # A region must be there, and plays no part; what the shell says of Lambda or Chalice may not.
+    environ = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, "NO_COLOR": "1"}
+    command = [str(python), "-c", _CHALICE, *arguments]
+    _run("chalice package", command, cwd=project, env=environ)
+
+
+def _run(name: str, command: list[str], **options: Any) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        output = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise PackagingFailed(f"Packaging failed. {name} says:\n{output}")

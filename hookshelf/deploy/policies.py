@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import apps
 from chalicelib.models import read_apps
 from chalicelib.settings import BucketPath, Settings, from_environment
+from chalicelib.types import Json
 from hookshelf.aws import domain
 from hookshelf.deploy.deployment import function_name
 
 PLACEHOLDER = "CHANGE-ME"  # what ARCHIVE_BUCKETS says in a fresh clone
 
-Json = dict[str, Any]
 Resource = str | Mapping[str, Any]  # an ARN, or a CloudFormation intrinsic that becomes one
 
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN
@@ -37,6 +37,17 @@ _SECRET = re.compile(
     r"(?P<name>[A-Za-z0-9/_+=.@!-]+)"
 )
 _COMPLETE = re.compile(r".+-[A-Za-z0-9]{6}")
+
+
+class Reference(NamedTuple):
+    """What the apps file says in a secret's or public key's place."""
+
+    app: str
+    field: str  # such as `secrets[0]`
+    kind: str  # env, ssm or secretsmanager
+    name: str
+
+
 _ACTIONS = {"ssm": "ssm:GetParameter", "secretsmanager": "secretsmanager:GetSecretValue"}
 
 
@@ -58,12 +69,12 @@ def policies(
 
     Raises SettingError where ARCHIVE_BUCKETS or APPS_FILE is wrong; see `is_configured`.
     """
-    references = _references(environ, partition)
+    secret_arns = _secret_arns(environ, partition)
     archive = [
         _put(from_environment(environ), partition),
         *_encrypt(kms_keys, partition),
-        *_read(references),
-        *_decrypt(kms_keys, references, partition),
+        *_read(secret_arns),
+        *_decrypt(kms_keys, secret_arns, partition),
     ]
     own = {"api_handler": archive, "deliver": archive, "track_s3": [_describe(stage, partition)]}
     return {
@@ -98,22 +109,37 @@ def is_key_arn(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
+def references(environ: Mapping[str, str]) -> Iterator[Reference]:
+    """The secrets and public keys of APPS_FILE that functions look up. Raises SettingError.
+
+    An app that ignores signatures reads none of its keys.
+    """
+    for app, model in read_apps(environ).items():
+        if model.signature == "ignore":
+            continue
+        for field, texts in (("secrets", model.secrets), ("public_keys", model.public_keys)):
+            for index, text in enumerate(texts):
+                kind, _, name = text.partition(":")
+                if kind == "env" or kind in _ACTIONS:  # anything else is a literal
+                    yield Reference(app, f"{field}[{index}]", kind, name)
+
+
 def _put(settings: Settings, partition: str) -> Json:
     statement = _allow(
         "PutDeliveries",
         "s3:PutObject",
-        [_objects(place, partition) for place in settings.bucket_paths],
+        [_objects(path, partition) for path in settings.bucket_paths],
     )
     if settings.bucket_owner:
         statement["Condition"] = {"StringEquals": {"aws:ResourceAccount": settings.bucket_owner}}
     return statement
 
 
-def _objects(place: BucketPath, partition: str) -> str:
+def _objects(path: BucketPath, partition: str) -> str:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html"""
-    if place.bucket.startswith("arn:"):
-        return f"{place.bucket}/object/{place.prefix}*"
-    return f"arn:{partition}:s3:::{place.bucket}/{place.prefix}*"
+    if path.bucket.startswith("arn:"):
+        return f"{path.bucket}/object/{path.prefix}*"
+    return f"arn:{partition}:s3:::{path.bucket}/{path.prefix}*"
 
 
 def _encrypt(kms_keys: Sequence[str], partition: str) -> Iterator[Json]:
@@ -125,18 +151,18 @@ def _encrypt(kms_keys: Sequence[str], partition: str) -> Iterator[Json]:
         yield _allow("EncryptDeliveries", "kms:GenerateDataKey", kms_keys) | _via(["s3"], partition)
 
 
-def _read(references: Mapping[str, Sequence[str]]) -> Iterator[Json]:
-    for kind, arns in references.items():
+def _read(secret_arns: Mapping[str, Sequence[str]]) -> Iterator[Json]:
+    for kind, arns in secret_arns.items():
         sid = {"ssm": "ReadParameters", "secretsmanager": "ReadSecrets"}[kind]
         yield _allow(sid, _ACTIONS[kind], arns)
 
 
 def _decrypt(
-    kms_keys: Sequence[str], references: Mapping[str, Sequence[str]], partition: str
+    kms_keys: Sequence[str], secret_arns: Mapping[str, Sequence[str]], partition: str
 ) -> Iterator[Json]:
     """Keys of your own, for what the function may read anyhow: the two services decrypt for it."""
-    if kms_keys and references:
-        yield _allow("DecryptSecrets", "kms:Decrypt", kms_keys) | _via(references, partition)
+    if kms_keys and secret_arns:
+        yield _allow("DecryptSecrets", "kms:Decrypt", kms_keys) | _via(secret_arns, partition)
 
 
 def _describe(stage: str, partition: str) -> Json:
@@ -173,42 +199,33 @@ def _via(services: Iterable[str], partition: str) -> Json:
     return {"Condition": {"StringLike": {"kms:ViaService": hosts}}}
 
 
-def _references(environ: Mapping[str, str], partition: str) -> dict[str, list[str]]:
-    """The ARNs of what APPS_FILE refers to, by service. Raises SettingError.
-
-    An app that ignores signatures reads none of its keys.
-    """
-    found: dict[str, list[str]] = {}
-    for app, model in read_apps(environ).items():
-        texts = {"secrets": model.secrets, "public_keys": model.public_keys}
-        for field, index, text in _texts(texts if model.signature != "ignore" else {}):
-            kind, _, name = text.partition(":")
-            if kind in _ACTIONS:
-                arn = _parameter(name, partition) if kind == "ssm" else _secret(name, partition)
-                if arn is None:
-                    where = f"{field}[{index}]"
-                    raise apps.AppError(app, where, f"the {kind}: reference is no name or ARN")
-                found.setdefault(kind, []).append(arn)
-    return found
-
-
-def _texts(fields: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int, str]]:
-    for field, texts in fields.items():
-        for index, text in enumerate(texts):
-            yield field, index, text
+def _secret_arns(environ: Mapping[str, str], partition: str) -> dict[str, list[str]]:
+    """The ARNs of what APPS_FILE refers to, by service. Raises SettingError."""
+    arns: dict[str, list[str]] = {}
+    for reference in references(environ):
+        if reference.kind in _ACTIONS:
+            arn = _ARNS[reference.kind](reference.name, partition)
+            if arn is None:
+                why = f"the {reference.kind}: reference is no name or ARN"
+                raise apps.AppError(reference.app, reference.field, why)
+            arns.setdefault(reference.kind, []).append(arn)
+    return arns
 
 
 def _parameter(name: str, partition: str) -> str | None:
-    found = _PARAMETER.fullmatch(name)
-    if not found:
+    match = _PARAMETER.fullmatch(name)
+    if not match:
         return None
-    return f"{found['arn'] or f'arn:{partition}:ssm:*:*:parameter'}/{found['name']}"
+    return f"{match['arn'] or f'arn:{partition}:ssm:*:*:parameter'}/{match['name']}"
 
 
 def _secret(name: str, partition: str) -> str | None:
-    found = _SECRET.fullmatch(name)
-    if not found:
+    match = _SECRET.fullmatch(name)
+    if not match:
         return None
-    if found["arn"] and _COMPLETE.fullmatch(found["name"]):
+    if match["arn"] and _COMPLETE.fullmatch(match["name"]):
         return name
-    return f"{found['arn'] or f'arn:{partition}:secretsmanager:*:*:secret:'}{found['name']}-??????"
+    return f"{match['arn'] or f'arn:{partition}:secretsmanager:*:*:secret:'}{match['name']}-??????"
+
+
+_ARNS = {"ssm": _parameter, "secretsmanager": _secret}

@@ -1,6 +1,6 @@
 """The variables of a deployment's API stage, and the tokens they hold.
 
-A token variable is a comma list of members, oldest first; what it means at the door is
+A token variable is a comma list of members, oldest first; what it means to receiving is
 chalicelib/tokens.py. Nothing here shows a token: members are named by their fingerprint.
 """
 
@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import boto3
-import click
 
 from chalicelib import tokens
+from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.keys import is_app
 from hookshelf.deploy.deployment import API_STAGE, Deployment
 
-CLOSED = "sha256:none"  # unusable on purpose: the door answers 503, and senders try again later
+CLOSED = "sha256:none"  # unusable on purpose: senders hear 503, and try again later
+LOCK = "hookshelfDeploySince"  # no name of a token, so that receiving never looks at it
 
-LONGEST_NAME = 64
-LONGEST_VALUE = 512
-MOST = 100
+MAX_NAME_LENGTH = 64
+MAX_VALUE_LENGTH = 512
+MAX_VARIABLES = 100
 QUOTAS = (
     "https://docs.aws.amazon.com/apigateway/latest/developerguide/"
     "api-gateway-execution-service-limits-table.html"
@@ -53,29 +54,19 @@ class Member:
 
 
 def read(deployment: Deployment) -> dict[str, str]:
-    """The live variables of the API's stage."""
-    client = boto3.client("apigateway")
-    stage = client.get_stage(restApiId=deployment.api, stageName=API_STAGE)
-    return dict(stage.get("variables") or {})
+    """The live variables of the API's stage, but for the lock of a deploy."""
+    variables = _read(deployment)
+    variables.pop(LOCK, None)
+    return variables
 
 
-def write(
-    deployment: Deployment,
-    changes: Mapping[str, str | None],
-    *,
-    known: Mapping[str, str] | None = None,
-) -> None:
+def write(deployment: Deployment, changes: Mapping[str, str | None]) -> None:
     """Set these variables, and take away those that are None; all others stay as they are.
 
-    `known` is what the changes were made of; where that is no longer so, nothing is changed.
-    Raises UsageError for what API Gateway would refuse, before anything is changed, and
-    ClickException where the variables read back are not the ones written.
+    Raises MisuseError for what API Gateway would refuse, before anything is changed, and
+    HookshelfError where the variables read back are not the ones written.
     """
-    live = read(deployment)
-    if known is not None and any(live.get(name) != known.get(name) for name in changes):
-        raise click.ClickException(
-            "Someone else changed these tokens meanwhile. Nothing was changed; run this again"
-        )
+    live = _read(deployment)
     operations = patch_operations(live, changes)
     if not operations:
         return
@@ -84,14 +75,36 @@ def write(
     boto3.client("apigateway").update_stage(
         restApiId=deployment.api, stageName=API_STAGE, patchOperations=operations
     )
-    written = read(deployment)
+    written = _read(deployment)
     wrong = sorted(name for name, value in changes.items() if written.get(name) != value)
     if wrong:
-        raise click.ClickException(
+        raise HookshelfError(
             f"API Gateway took the change, but {', '.join(wrong)} reads otherwise. Perhaps someone "
             "else changed it at the same time. See: hookshelf token list "
             f"--stage {deployment.stage}"
         )
+
+
+def lock(deployment: Deployment, since: int) -> None:
+    """Note that a deploy is under way, since so many seconds of Unix time."""
+    write(deployment, {LOCK: str(since)})
+
+
+def unlock(deployment: Deployment) -> None:
+    """Take the note away, unless it is gone already."""
+    write(deployment, {LOCK: None})
+
+
+def locked_since(deployment: Deployment) -> int | None:
+    """Since when a deploy is under way, in seconds of Unix time; None where none is."""
+    since = _read(deployment).get(LOCK, "")
+    return int(since) if since.isdecimal() else None
+
+
+def _read(deployment: Deployment) -> dict[str, str]:
+    client = boto3.client("apigateway")
+    stage = client.get_stage(restApiId=deployment.api, stageName=API_STAGE)
+    return dict(stage.get("variables") or {})
 
 
 def patch_operations(
@@ -169,36 +182,36 @@ def _member(text: str) -> Member:
 
 
 def _check_count(count: int) -> None:
-    if count > MOST:
-        raise click.UsageError(
-            f"{count} stage variables; API Gateway takes {MOST} ({QUOTAS}). "
+    if count > MAX_VARIABLES:
+        raise MisuseError(
+            f"{count} stage variables; API Gateway takes {MAX_VARIABLES} ({QUOTAS}). "
             "Let some apps use the stage's tokens"
         )
 
 
 def _check_name(name: str) -> None:
-    if len(name) > LONGEST_NAME:
-        raise click.UsageError(
-            f"{name} has {len(name)} characters; API Gateway takes {LONGEST_NAME} in the name of a "
-            f"stage variable ({QUOTAS}). An app whose name is too long for tokens of its own uses "
-            "the stage's"
+    if len(name) > MAX_NAME_LENGTH:
+        raise MisuseError(
+            f"{name} has {len(name)} characters; API Gateway takes {MAX_NAME_LENGTH} in the name "
+            f"of a stage variable ({QUOTAS}). An app whose name is too long for tokens of its own "
+            "uses the stage's"
         )
     if not _NAME.fullmatch(name):
-        raise click.UsageError(
+        raise MisuseError(
             f"{name!r} cannot name a stage variable: API Gateway takes letters, digits and _ of "
             f"ASCII ({CHARACTERS})"
         )
 
 
 def _check_value(name: str, value: str) -> None:
-    if len(value) > LONGEST_VALUE:
-        raise click.UsageError(
-            f"{name} would have {len(value)} characters; API Gateway takes {LONGEST_VALUE}, seven "
-            f"hashed members ({QUOTAS}). Revoke one first: hookshelf token list shows "
+    if len(value) > MAX_VALUE_LENGTH:
+        raise MisuseError(
+            f"{name} would have {len(value)} characters; API Gateway takes {MAX_VALUE_LENGTH}, "
+            f"seven hashed members ({QUOTAS}). Revoke one first: hookshelf token list shows "
             "them, hookshelf token revoke takes one out"
         )
     if not _VALUE.fullmatch(value):
-        raise click.UsageError(
+        raise MisuseError(
             f"{name} would be empty, or have characters that API Gateway does not take in a stage "
             f"variable: it takes ASCII letters, digits and -._~:/?#&=, ({CHARACTERS}). "
             "A member made by hookshelf token new has no others"

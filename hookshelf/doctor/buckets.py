@@ -12,7 +12,12 @@ from hashlib import sha256
 from typing import Any
 
 from chalicelib.keys import DeliveryKey, RejectedKey, is_app, rejected_prefix
-from hookshelf.commands.watch import ID, loops, written
+from hookshelf.deploy.notifications import (
+    FUNCTIONS,
+    NOTIFICATION_ID,
+    output_paths,
+    overlapping,
+)
 from hookshelf.doctor.facts import AGAIN, Bucket, Facts
 from hookshelf.doctor.findings import Said, check, each, failure, ok, warning
 from hookshelf.doctor.grants import covers, listed
@@ -20,7 +25,6 @@ from hookshelf.doctor.grants import covers, listed
 PROBE = b"hookshelf doctor: put once, and never again\n"
 KEEP = "hookshelf-keep"  # the rule that `hookshelf deploy --keep` makes on purpose
 _PUBLIC = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-_FUNCTIONS = "LambdaFunctionConfigurations"
 _COLD = ("GLACIER", "DEEP_ARCHIVE")
 
 Json = dict[str, Any]
@@ -157,7 +161,7 @@ def notification_loop(facts: Facts) -> Iterator[Said]:
     if "track_s3" not in facts.functions:
         return
     variables = facts.environment("api_handler") | facts.environment("track_s3")
-    for name in dict.fromkeys(name for _, name, _ in written(variables) if ":" not in name):
+    for name in dict.fromkeys(name for _, name, _ in output_paths(variables) if ":" not in name):
         yield from each([Bucket(facts, name, [])], partial(_loops, facts, variables))
 
 
@@ -352,13 +356,13 @@ def _sweeps(rule: Json, prefix: str) -> bool:
 
 def _loops(facts: Facts, variables: Json, bucket: Bucket) -> Iterator[Said]:
     tracker = facts.function("track_s3")["FunctionArn"]
-    for one in bucket.notifications.get(_FUNCTIONS, ()):
+    for one in bucket.notifications.get(FUNCTIONS, ()):
         # A version or alias may follow the function's own ARN.
         if one["LambdaFunctionArn"] == tracker or one["LambdaFunctionArn"].startswith(
             f"{tracker}:"
         ):
             prefix = _filtered(one)
-            for place in loops(bucket.name, prefix, variables):
+            for place in overlapping(bucket.name, prefix, variables):
                 what = f"{bucket.name}/{prefix}* notifies the tracker, and covers {place}."
                 yield failure(what, _unwatch(facts, bucket, one))
 
@@ -370,11 +374,11 @@ def _filtered(notification: Json) -> str:
 
 def _unwatch(facts: Facts, bucket: Bucket, notification: Json) -> str:
     stage = f"--stage {facts.deployment.stage}"
-    if notification.get("Id") == ID:
+    if notification.get("Id") == NOTIFICATION_ID:
         return (
             f"hookshelf watch {bucket.name} --off {stage}; "
             f"hookshelf watch {bucket.name} --prefix ANOTHER/ {stage}"
         )
-    rest = [one for one in bucket.notifications[_FUNCTIONS] if one != notification]
-    wanted = bucket.notifications | {_FUNCTIONS: rest}
+    rest = [one for one in bucket.notifications[FUNCTIONS] if one != notification]
+    wanted = bucket.notifications | {FUNCTIONS: rest}
     return _put_configuration("notification", bucket.name, wanted)

@@ -20,6 +20,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import tokens
+from chalicelib.errors import HookshelfError
 from chalicelib.keys import hour_prefix, rejected_prefix
 from hookshelf.deploy import stage_variables
 from hookshelf.doctor.facts import AGAIN, Facts, denied
@@ -201,7 +202,7 @@ def _write(facts: Facts, member: str | None) -> None:
         why = "your credentials lack the permission apigateway:PATCH" if denied(error) else ""
         code = error.response["Error"]["Code"]
         raise _no_token(why or f"API Gateway answers with {code}") from None
-    except (BotoCoreError, click.ClickException) as error:
+    except (BotoCoreError, HookshelfError) as error:
         raise _no_token(
             f"the stage variable {VARIABLE} cannot be set or taken out: {error}"
         ) from None

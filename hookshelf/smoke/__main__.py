@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import boto3
 import click
 
+from chalicelib.errors import HookshelfError, MisuseError
 from hookshelf import aws
-from hookshelf.aws import Account, refusals
-from hookshelf.deploy import code
+from hookshelf.aws import Account, readable_errors
+from hookshelf.deploy import code_bucket
 from hookshelf.deploy.deployment import stack_name
 from hookshelf.smoke import registry, site, table
 from hookshelf.smoke.checks import CHECKS
@@ -27,8 +28,13 @@ class Reporting(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it."""
-        with refusals():
-            return super().invoke(ctx)
+        try:
+            with readable_errors():
+                return super().invoke(ctx)
+        except MisuseError as error:
+            raise click.UsageError(str(error)) from None
+        except HookshelfError as error:
+            raise click.ClickException(str(error)) from None
 
 
 @click.command("smoke", cls=Reporting)
@@ -78,7 +84,7 @@ def _announcement(account: Account, bucket: str) -> str:
     return f"""In account {account.id}, {account.region}, this makes
   + the bucket {bucket}
   + the stack {stack_name(site.STAGE)}: an API, three functions with roles and logs, queues, alarms
-  + the bucket {code.bucket_name(account)} for the code, unless it is there
+  + the bucket {code_bucket.bucket_name(account)} for the code, unless it is there
 sends some 150 requests, 30 MB in all, and removes everything again.
 It takes ten minutes, and should cost less than five cents: the largest part are alarms and metrics,
 which count by the hour.

@@ -13,7 +13,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from chalicelib.responses import APP_NOT_ALLOWED as NOT_ALLOWED
-from hookshelf.deploy.template import dead_letters, log_group, namespace
+from hookshelf.deploy.deployment import dead_letters, log_group, namespace
 from hookshelf.smoke.registry import Seen, check
 from hookshelf.smoke.world import JSON, World, new_body
 from hookshelf.web import Answer, Request

@@ -18,15 +18,19 @@ import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.errors import HookshelfError
+from chalicelib.settings import PROJECT_ROOT
 from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import bucket as hardening
-from hookshelf.deploy import deploying, packaging
-from hookshelf.deploy.deploying import Build, Wish
+from hookshelf.deploy import package as packaging
+from hookshelf.deploy.apply import apply
 from hookshelf.deploy.deployment import find, stack_name
-from hookshelf.deploy.packaging import Order, Package
-from hookshelf.deploy.stack import Stack, settle
-from hookshelf.project import PROJECT_ROOT
+from hookshelf.deploy.destroy import destroy
+from hookshelf.deploy.package import Package, PackageRequest
+from hookshelf.deploy.plan import Build, DeployRequest, describe, make_plan
+from hookshelf.deploy.progress import Progress
+from hookshelf.deploy.stack import Stack, wait_until_idle
 from hookshelf.smoke.running import SIGNED_APP
 from hookshelf.smoke.world import APP, World
 from hookshelf.web import Answer, Request
@@ -65,7 +69,7 @@ def bucket_name() -> str:
 
 def make_bucket(name: str, account: Account) -> None:
     """An empty bucket with our tag; `hookshelf deploy` hardens it later."""
-    hardening.make(name, account.region, account.id)
+    hardening.create(name, account.region, account.id)
     boto3.client("s3").put_bucket_tagging(**account.named(name), Tagging={"TagSet": [TAG]})
 
 
@@ -73,16 +77,16 @@ def deploy(bucket: str, account: Account, tools: Tools) -> World:
     """Put the stage on AWS, and wait until its door takes a delivery."""
     _write_apps_file()
     build = _with_apps_file(tools.build)
-    wish = Wish(STAGE, (bucket,), create_bucket=True, environment=_environment())
-    plan = deploying.plan(wish, build)
-    for line in deploying.lines(plan):
-        click.echo(line, err=True)
-    deploying.carry_out(plan)
+    request = DeployRequest(STAGE, (bucket,), create_bucket=True, environment=_environment())
+    plan = make_plan(request, build, _progress)
+    for line in describe(plan):
+        _progress(line)
+    apply(plan, _progress)
 
     def redeploy() -> None:
         # Something has to differ, or nothing in the stack is updated.
-        changed = replace(wish, environment={**_environment(), "SMOKE_DEPLOY": "2"})
-        deploying.carry_out(deploying.plan(changed, build))
+        changed = replace(request, environment={**_environment(), "SMOKE_DEPLOY": "2"})
+        apply(make_plan(changed, build, _progress), _progress)
 
     world = World(
         deployment=find(STAGE),
@@ -118,6 +122,10 @@ def remove(buckets: list[str], account: Account) -> list[str]:
     return kept
 
 
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
 def _environment() -> dict[str, str]:
     return {"APPS_FILE": APPS_FILE, "ARCHIVE_CLIENT": "obstore", "DIRECT_APP": APP}
 
@@ -133,8 +141,8 @@ def _write_apps_file() -> None:
 def _with_apps_file(build: Build) -> Build:
     """Chalice packages chalicelib/ only, and this file is no part of anybody's checkout."""
 
-    def built(order: Order, into: Path) -> Package:
-        package = build(order, into)
+    def built(request: PackageRequest, into: Path, progress: Progress) -> Package:
+        package = build(request, into, progress)
         with ZipFile(package.zip, "a", ZIP_DEFLATED) as archive:
             entry = ZipInfo(APPS_FILE)
             entry.external_attr = 0o644 << 16
@@ -168,8 +176,8 @@ def _tags(s3: Any, where: dict[str, str]) -> list[dict[str, str]]:
 
 def _remove_stack() -> None:
     """And its code. What an interrupted run began must end first: no update can be deleted."""
-    settle(Stack(stack_name(STAGE)))
-    deploying.destroy(STAGE)
+    wait_until_idle(Stack(stack_name(STAGE)), _progress)
+    destroy(STAGE, _progress)
 
 
 def _remove_bucket(name: str, account: Account) -> None:
@@ -187,7 +195,7 @@ def _done(step: Callable[[], None]) -> bool:
     except (ClientError, BotoCoreError) as error:
         click.echo(f"  AWS refused: {error}", err=True)
         return False
-    except click.ClickException as error:
-        click.echo(f"  {error.message}", err=True)
+    except HookshelfError as error:
+        click.echo(f"  {error}", err=True)
         return False
     return True

@@ -244,8 +244,8 @@ def test_the_list_in_json_has_one_object_per_line(moto_endpoint: str, run: Run) 
 @pytest.mark.parametrize(
     ("variables", "words", "said"),
     [
-        ({}, [], "the door answers 503"),
-        ({"validToken": CLOSED}, [], "the door answers 503"),
+        ({}, [], "senders hear 503"),
+        ({"validToken": CLOSED}, [], "senders hear 503"),
         ({"validToken": "x"}, ["--app", "shop"], "the stage's count for it"),
     ],
 )
@@ -415,7 +415,7 @@ def test_revoking_all_closes_the_door_so_that_senders_try_again(
     done = run("revoke", "--all", "--stage", stage.stage)
 
     assert live(moto_endpoint, stage) == {"validToken": CLOSED}
-    assert "answers 503" in done.stdout
+    assert "senders hear 503" in done.stdout
     assert post(live(moto_endpoint, stage), "one") == 503
 
     token = run("new", "--stage", stage.stage).stdout.strip()

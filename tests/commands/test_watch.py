@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from support.project import CREDENTIALS
 
 from hookshelf.__main__ import main
-from hookshelf.commands.watch import EVENTS, ID, with_ours, without_ours
+from hookshelf.deploy.notifications import EVENTS, NOTIFICATION_ID, with_ours, without_ours
 
 ACCOUNT = "arn:aws:{}:us-east-1:123456789012:{}"
 QUEUE = {
@@ -167,7 +167,9 @@ def test_watch_notifies_the_tracker_of_puts_and_deletes(
 
     assert (result.exit_code, result.output) == (0, f"{bucket}/* notifies {arn}.\n")
     assert notifications(client("s3"), bucket) == {
-        "LambdaFunctionConfigurations": [{"Id": ID, "LambdaFunctionArn": arn, "Events": EVENTS}]
+        "LambdaFunctionConfigurations": [
+            {"Id": NOTIFICATION_ID, "LambdaFunctionArn": arn, "Events": EVENTS}
+        ]
     }
 
 
@@ -194,7 +196,7 @@ def test_foreign_notifications_survive_adding_repeating_and_removing_ours(
     repeated = notifications(s3, bucket)
     assert run(bucket, "--off").exit_code == 0
 
-    ours = {"Id": ID, "LambdaFunctionArn": arn, "Events": EVENTS}
+    ours = {"Id": NOTIFICATION_ID, "LambdaFunctionArn": arn, "Events": EVENTS}
     assert before == FOREIGN
     assert added == {**FOREIGN, "LambdaFunctionConfigurations": [OTHER_LAMBDA, ours]}
     assert repeated == added
@@ -215,7 +217,7 @@ def test_eventbridge_survives_too(
     added = notifications(s3, bucket)
     assert run(bucket, "--off", AWS_ENDPOINT_URL_S3=exact_s3).exit_code == 0
 
-    ours = {"Id": ID, "LambdaFunctionArn": arn, "Events": EVENTS}
+    ours = {"Id": NOTIFICATION_ID, "LambdaFunctionArn": arn, "Events": EVENTS}
     assert added == {**foreign, "LambdaFunctionConfigurations": [ours]}
     assert notifications(s3, bucket) == foreign
 

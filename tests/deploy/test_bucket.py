@@ -21,11 +21,11 @@ from hookshelf.deploy.bucket import (
     ATTEMPTS,
     PUT_ONCE,
     TLS_ONLY,
+    BucketUnusable,
     Step,
-    Unusable,
     harden,
     kms_key,
-    plan,
+    missing_steps,
 )
 
 ACCOUNT = "123456789012"
@@ -154,9 +154,9 @@ def test_a_hardened_bucket_has_it_all(name: str) -> None:
 def test_planning_changes_nothing(lived_in: str) -> None:
     before = state(lived_in)
 
-    assert plan(lived_in, [""], keep_days=9)
+    assert missing_steps(lived_in, [""], keep_days=9)
     assert state(lived_in) == before
-    assert plan(f"{lived_in}-other", [""])
+    assert missing_steps(f"{lived_in}-other", [""])
     assert not_there(f"{lived_in}-other")
 
 
@@ -190,7 +190,7 @@ def test_each_step_is_taken_where_just_that_is_missing(bucket: str) -> None:
     for operation, change in undo.items():
         change()
 
-        assert [step.operation for step in plan(bucket, [""])] == [operation]
+        assert [step.operation for step in missing_steps(bucket, [""])] == [operation]
         assert len(list(harden(bucket, [""]))) == 1
     assert state(bucket) == wanted
 
@@ -218,7 +218,7 @@ def test_the_size_from_which_their_rules_move_objects_stays(
         parsed["TransitionDefaultMinimumObjectSize"] = "varies_by_storage_class"
 
     with listening(session, "after-call.s3.GetBucketLifecycleConfiguration", varies):
-        step = plan(lived_in, [""])[-1]
+        step = missing_steps(lived_in, [""])[-1]
 
     assert step.arguments["TransitionDefaultMinimumObjectSize"] == "varies_by_storage_class"
 
@@ -298,7 +298,7 @@ def test_deliveries_are_kept_for_ever_unless_asked(bucket: str) -> None:
 
 def test_deliveries_expire_after_the_days_asked_for(bucket: str) -> None:
     assert "expire everything in the bucket after 400 days" in lines_of(
-        plan(bucket, [""], keep_days=400)
+        missing_steps(bucket, [""], keep_days=400)
     )
     list(harden(bucket, [""], keep_days=400))
 
@@ -346,7 +346,9 @@ def test_zero_days_take_the_rule_away(bucket: str) -> None:
     ],
 )
 def test_a_put_that_could_overwrite_is_refused(name: str, key: str, refused: bool) -> None:
-    [step] = [step for step in plan(name, ["team"]) if step.operation == "put_bucket_policy"]
+    [step] = [
+        step for step in missing_steps(name, ["team"]) if step.operation == "put_bucket_policy"
+    ]
     statement = json.loads(step.arguments["Policy"])["Statement"][-1]
     plain = {"s3:ObjectCreationOperation": "true"}
     conditional = plain | {"s3:if-none-match": "*"}
@@ -397,7 +399,7 @@ def test_a_bucket_of_another_account_is_refused(
 ) -> None:
     before = state(bucket)
     monkeypatch.setenv("MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS", "false")
-    with as_another_account(monkeypatch), pytest.raises(Unusable) as refused:
+    with as_another_account(monkeypatch), pytest.raises(BucketUnusable) as refused:
         list(harden(bucket, [""]))
 
     assert f"The bucket {bucket} belongs to another account than 111111111111" in str(refused.value)
@@ -425,7 +427,7 @@ def test_a_bucket_in_another_region_is_refused(name: str, monkeypatch: pytest.Mo
     boto3.client("s3", region_name="eu-west-1").create_bucket(
         Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    with pytest.raises(Unusable) as refused:
+    with pytest.raises(BucketUnusable) as refused:
         list(harden(name, [""]))
 
     assert f"The bucket {name} is in eu-west-1" in str(refused.value)
@@ -437,9 +439,9 @@ def test_a_redirect_to_another_region_is_refused(session: boto3.Session, name: s
     elsewhere = answer(301, {"x-amz-bucket-region": "eu-west-1"})
     with (
         listening(session, "before-call.s3.HeadBucket", elsewhere),
-        pytest.raises(Unusable, match="is in eu-west-1"),
+        pytest.raises(BucketUnusable, match="is in eu-west-1"),
     ):
-        plan(name, [""])
+        missing_steps(name, [""])
 
 
 @pytest.mark.parametrize("status", [400, 500])
@@ -476,15 +478,15 @@ def test_without_a_region_nothing_is_asked_of_aws(
 
 
 def test_an_access_point_is_no_bucket() -> None:
-    with pytest.raises(Unusable, match="Harden the bucket behind it"):
-        plan("arn:aws:s3:us-east-1:123456789012:accesspoint/mine", [""])
+    with pytest.raises(BucketUnusable, match="Harden the bucket behind it"):
+        missing_steps("arn:aws:s3:us-east-1:123456789012:accesspoint/mine", [""])
 
 
 def test_in_china_the_policy_names_chinas_partition(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "cn-north-1")
-    [step] = [step for step in plan(name, [""]) if step.operation == "put_bucket_policy"]
+    [step] = [step for step in missing_steps(name, [""]) if step.operation == "put_bucket_policy"]
 
     assert f"arn:aws-cn:s3:::{name}/*" in step.arguments["Policy"]
     assert "arn:aws:" not in step.arguments["Policy"]
@@ -499,7 +501,7 @@ def test_a_bucket_that_s3_is_busy_with_is_waited_for(
         list(harden(name, [""]))
 
     assert len(asked) == 4
-    assert plan(name, [""]) == []
+    assert missing_steps(name, [""]) == []
 
 
 def test_a_bucket_that_stays_busy_is_an_error(
@@ -629,7 +631,7 @@ def busy(
     session: boto3.Session, monkeypatch: pytest.MonkeyPatch, operation: str, times: int
 ) -> Iterator[list[object]]:
     """S3 refuses an operation as it does while it works on the bucket; each time it was asked."""
-    monkeypatch.setattr("hookshelf.deploy.bucket.SECONDS", 0)
+    monkeypatch.setattr("hookshelf.deploy.bucket.RETRY_DELAY", 0)
     asked: list[object] = []
 
     def refuse(**_: Any) -> object:

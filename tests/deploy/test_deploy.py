@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import click
 import pytest
 from click.testing import CliRunner, Result
 from support.project import aws_environ, reset
 
 from app import app
-from chalicelib.settings import SettingError
+from chalicelib.errors import MisuseError
 from hookshelf.__main__ import main
-from hookshelf.deploy import bucket, deploying, packaging, stage_variables
+from hookshelf.deploy import bucket, package, plan, stage_variables
+from hookshelf.deploy.apply import apply
+from hookshelf.deploy.deploy_lock import VariablesChanged
 from hookshelf.deploy.deployment import find
-from hookshelf.deploy.stack import PATIENCE, Event, Stack, follow, settle
+from hookshelf.deploy.plan import Build, DeployRequest, make_plan
+from hookshelf.deploy.progress import Progress, silent
+from hookshelf.deploy.stack import MAX_POLLS, Stack, StackEvent, wait_and_report, wait_until_idle
 
 DEPLOY = ["deploy", "--stage", "dev", "--no-doctor"]
 FIRST = [*DEPLOY, "--bucket", "my-webhooks", "--create-bucket"]
@@ -27,25 +30,26 @@ CODE = "hookshelf-code-123456789012-us-east-1"
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> deploying.Build:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Chalice's own packaging, once for each order."""
-    real, made = packaging.build, {}
+    real, made = package.build, {}
 
-    def once(order: packaging.Order, into: Path) -> packaging.Package:
+    def once(order: package.PackageRequest, into: Path, progress: Progress) -> package.Package:
         key = repr(order)
         if key not in made:
-            made[key] = real(order, tmp_path_factory.mktemp("build"), Path(sys.executable))
+            folder = tmp_path_factory.mktemp("build")
+            made[key] = real(order, folder, progress, Path(sys.executable))
         return made[key]
 
     return once
 
 
 @pytest.fixture(autouse=True)
-def account(aws_shell: str, build: deploying.Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def account(aws_shell: str, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty account, and packages without what ships beside our code: that takes a minute."""
-    ships = tuple(name for name in packaging.SHIPS if name != "requirements.txt")
-    monkeypatch.setattr(packaging, "SHIPS", ships)
-    monkeypatch.setattr(packaging, "build", build)
+    ships = tuple(name for name in package.SHIPS if name != "requirements.txt")
+    monkeypatch.setattr(package, "SHIPS", ships)
+    monkeypatch.setattr(package, "build", build)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,7 +181,7 @@ def test_what_was_deployed_is_what_was_asked_for() -> None:
             "ARCHIVE_BUCKET_OWNER": "123456789012",
             "METRICS_NAMESPACE": "hookshelf/dev",
         }
-        assert function(name)["MemorySize"] == 256
+        assert function(name)["MemorySize"] == (256 if name.endswith("track_s3") else 512)
 
 
 def test_the_roles_name_the_bucket_and_nothing_wider() -> None:
@@ -237,17 +241,17 @@ def test_a_failed_update_does_not_put_it_back_either(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Stack, "update", update)
     run(*DEPLOY, "--alarms-to", "ops@example.com")
 
-    assert [one["Variable1"] for one in given] == [live["validToken"]] * 2
+    assert [one["ValidToken"] for one in given] == [live["validToken"]] * 2
     assert given[0]["CodeKey"] is None  # only the variables, all else as it was
 
 
 def test_a_token_that_is_rotated_while_a_deploy_waits_is_not_put_back() -> None:
     run(*FIRST)
-    plan = deploying.plan(deploying.Wish("dev", alarms_to="ops@example.com"), packaging.build)
+    plan = make_plan(DeployRequest("dev", alarms_to="ops@example.com"), package.build, silent)
     run("token", "rotate", "--stage", "dev")
     live = stage_variables.read(find("dev"))
-    with pytest.raises(click.ClickException, match="changed meanwhile"):
-        deploying.carry_out(plan)
+    with pytest.raises(VariablesChanged, match="changed meanwhile"):
+        apply(plan, silent)
 
     assert stage_variables.read(find("dev")) == live
 
@@ -266,6 +270,30 @@ def test_no_token_is_changed_while_a_stack_that_knows_the_old_ones_is_at_work(
     assert stage_variables.read(find("dev")) == live
 
 
+def test_a_token_revoked_as_the_update_begins_does_not_come_back_without_a_word() -> None:
+    """CloudFormation is handed the tokens of a moment ago; so nobody may change them any more."""
+    run(*FIRST)
+    run("token", "rotate", "--stage", "dev")
+    revoked: list[Result] = []
+
+    def revoke(**_: Any) -> None:
+        if not revoked:
+            revoked.append(run("token", "revoke", "--old", "--stage", "dev"))
+
+    events = boto3.DEFAULT_SESSION.events
+    events.register("before-call.cloudformation.UpdateStack", revoke)
+    try:
+        done = run(*DEPLOY, "--alarms-to", "ops@example.com")
+    finally:
+        events.unregister("before-call.cloudformation.UpdateStack", revoke)
+    again = run("token", "revoke", "--old", "--stage", "dev")
+
+    assert done.exit_code == 0, done.output
+    assert revoked[0].exit_code == 1
+    assert "A deploy of stage dev is under way" in revoked[0].output
+    assert again.exit_code == 0  # the lock is gone
+
+
 def test_what_was_changed_behind_the_stack_is_put_back() -> None:
     run(*FIRST)
     functions = boto3.client("lambda")
@@ -278,7 +306,7 @@ def test_what_was_changed_behind_the_stack_is_put_back() -> None:
     dry, done = run(*DEPLOY, "--dry-run"), run(*DEPLOY)
     after = functions.get_function_configuration(FunctionName="hookshelf-dev-deliver")
 
-    line = "~ hookshelf-dev-deliver, changed behind the stack, is put back (Environment, Timeout)"
+    line = "~ hookshelf-dev-deliver, changed behind the stack, is restored (Environment, Timeout)"
     assert line in dry.stdout
     assert line in done.stderr
     assert (after["Timeout"], after["Environment"]) == (before["Timeout"], before["Environment"])
@@ -327,6 +355,7 @@ def rolled_back(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     monkeypatch.setattr(Stack, "update", update)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_whichever_update_is_rolled_back_a_revoked_token_stays_revoked(
     monkeypatch: pytest.MonkeyPatch, n: int
@@ -354,9 +383,10 @@ def test_where_an_update_was_rolled_back_and_nothing_is_left_to_do_all_is_well(
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 def test_tokens_are_found_among_hundreds_of_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = {f"app-{n}": 3600.0 for n in range(120)}
-    monkeypatch.setattr(deploying, "usual_gaps", lambda environ: gaps)
+    monkeypatch.setattr(plan, "usual_gaps", lambda environ: gaps)
     first = token_of(run(*FIRST))
     again = run(*DEPLOY)
 
@@ -364,18 +394,18 @@ def test_tokens_are_found_among_hundreds_of_resources(monkeypatch: pytest.Monkey
     assert deliver(first) == 200
 
 
-def test_a_secret_that_only_the_desk_has_is_not_one_of_the_functions(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("given", [{}, {"GH_SECRET": "s3cret-in-the-configuration"}])
+def test_a_secret_that_would_stand_in_the_template_is_refused_and_the_way_out_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
 ) -> None:
     apps = {"repo": {"source": "github", "secrets": ["env:GH_SECRET"]}}
     (tmp_path / "apps.json").write_text(json.dumps(apps))
-    monkeypatch.setenv("GH_SECRET", "only-here")
-    wish = deploying.Wish(
-        "dev", ("my-webhooks",), environment={"APPS_FILE": str(tmp_path / "apps.json")}
-    )
+    environ = {"APPS_FILE": str(tmp_path / "apps.json"), **given}
+    request = DeployRequest("dev", ("my-webhooks",), environment=environ)
 
-    with pytest.raises(SettingError, match="env:"):
-        deploying.plan(wish, packaging.build)
+    with pytest.raises(MisuseError, match="--name /hookshelf/GH_SECRET") as refused:
+        make_plan(request, package.build, silent)
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_key_for_secrets_is_given_once_and_remembered() -> None:
@@ -426,6 +456,7 @@ def test_the_token_is_shown_once_and_kept_nowhere(tmp_path: Path) -> None:
     assert token not in again.output + "".join(kept)
 
 
+@pytest.mark.slow
 def test_options_are_remembered_by_the_stack_itself() -> None:
     run(*FIRST, "--alarms-to", "ops@example.com")
     before = state()
@@ -462,7 +493,7 @@ def test_a_bucket_of_another_account_is_archived_into_and_left_to_its_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configured = {"ARCHIVE_BUCKETS": "theirs", "ARCHIVE_BUCKET_OWNER": "999999999999"}
-    monkeypatch.setattr(deploying, "stage_environment", lambda stage: dict(configured))
+    monkeypatch.setattr(plan, "stage_environment", lambda stage: dict(configured))
     done = run(*DEPLOY)
 
     assert done.exit_code == 0, done.output
@@ -515,7 +546,7 @@ def test_concurrency_is_reserved_only_where_a_hundred_stay_free(
     """A new account has ten in all; the stack would be rolled back."""
     monkeypatch.setattr(boto3, "client", lambda service: Lambda(unreserved, ours))
 
-    assert deploying._may_reserve("dev") is reserved
+    assert plan.may_reserve("dev") is reserved
 
 
 @pytest.mark.parametrize(
@@ -582,6 +613,7 @@ def test_destroy_takes_the_stack_and_the_code_and_keeps_the_archive() -> None:
     assert s3.list_objects_v2(Bucket="my-webhooks")["KeyCount"] == 1
 
 
+@pytest.mark.slow
 def test_what_was_destroyed_can_be_deployed_again_over_the_same_archive() -> None:
     run(*FIRST)
     run("destroy", "--stage", "dev", "--yes")
@@ -613,7 +645,7 @@ def test_a_stage_that_chalice_deployed_is_left_to_chalice(
     noted = tmp_path / ".chalice" / "deployed" / "dev.json"
     noted.parent.mkdir(parents=True)
     noted.touch()
-    monkeypatch.setattr(deploying, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(plan, "PROJECT_ROOT", tmp_path)
     done = run("destroy", "--stage", "dev", "--yes")
 
     assert done.exit_code == 2
@@ -671,7 +703,7 @@ def deploy_killed_at(n: int, *arguments: str) -> str:
     "there",
     [
         # The steps of hardening, too, are those of tests/deploy/test_bucket.py.
-        pytest.param(True, id="into a bucket that is there"),
+        pytest.param(True, id="into a bucket that is there", marks=pytest.mark.slow),
         pytest.param(False, id="from nothing", marks=pytest.mark.slow),
     ],
 )
@@ -697,6 +729,7 @@ def test_a_first_deploy_that_is_killed_anywhere_ends_in_the_same_place_when_run_
     assert len(killed) == (3 if there else 10)
 
 
+@pytest.mark.slow
 def test_an_update_that_is_killed_anywhere_ends_in_the_same_place_when_run_again(
     aws: str,
 ) -> None:
@@ -722,9 +755,12 @@ def test_an_update_that_is_killed_anywhere_ends_in_the_same_place_when_run_again
             break
         killed.append(last)
 
-    assert killed == ["UpdateStack", "UpdateStack"]
+    # The stage's updates are the lock's, taken and given back.
+    assert [call for call in killed if call != "UpdateStage"] == ["UpdateStack", "UpdateStack"]
+    assert len(killed) > 2
 
 
+@pytest.mark.slow
 def test_a_token_that_was_shown_holds_though_the_deploy_was_killed() -> None:
     with killed_at(10):
         killed = run(*FIRST)
@@ -766,28 +802,28 @@ class SlowCloudFormation:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookshelf.deploy.stack.SECONDS", 0)
+    monkeypatch.setattr("hookshelf.deploy.stack.POLL_INTERVAL", 0)
 
 
 @pytest.mark.usefixtures("at_once")
-def test_what_is_under_way_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_under_way_is_waited_for() -> None:
     slow = SlowCloudFormation("CREATE_IN_PROGRESS", "Deliver CREATE_COMPLETE", "CREATE_COMPLETE")
 
-    assert settle(Stack("hookshelf-dev", slow)) == "CREATE_COMPLETE"
-    assert "still at work" in capsys.readouterr().err
+    told: list[str] = []
+
+    assert wait_until_idle(Stack("hookshelf-dev", slow), told.append) == "CREATE_COMPLETE"
+    assert "still at work" in told[0]
 
 
 @pytest.mark.usefixtures("at_once")
-def test_every_event_is_shown_once_and_what_failed_is_said(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_event_is_shown_once_and_what_failed_is_said() -> None:
     slow = SlowCloudFormation("UPDATE_IN_PROGRESS", "Deliver UPDATE_FAILED", "")
     slow.steps += ["UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"]
-    failed = follow(Stack("hookshelf-dev", slow), "")
-    shown = capsys.readouterr().err.split()
+    told: list[str] = []
+    failed = wait_and_report(Stack("hookshelf-dev", slow), "", told.append)
 
     assert [(event.resource, event.reason) for event in failed] == [("Deliver", "why")]
-    assert shown[::2] == [
+    assert [line.split()[0] for line in told] == [
         "UPDATE_FAILED",
         "UPDATE_ROLLBACK_IN_PROGRESS",
         "UPDATE_ROLLBACK_COMPLETE",
@@ -797,7 +833,7 @@ def test_every_event_is_shown_once_and_what_failed_is_said(
 @pytest.mark.usefixtures("at_once")
 def test_a_status_that_is_still_the_old_one_ends_no_wait() -> None:
     slow = SlowCloudFormation("UPDATE_COMPLETE", "", "", "UPDATE_IN_PROGRESS", "UPDATE_FAILED")
-    follow(Stack("hookshelf-dev", slow), "")
+    wait_and_report(Stack("hookshelf-dev", slow), "", silent)
 
     assert slow.status == "UPDATE_FAILED"
 
@@ -805,9 +841,9 @@ def test_a_status_that_is_still_the_old_one_ends_no_wait() -> None:
 @pytest.mark.usefixtures("at_once")
 def test_a_stack_at_rest_that_never_says_so_is_not_waited_for_in_vain() -> None:
     slow = SlowCloudFormation("UPDATE_COMPLETE", *[""] * 100)
-    follow(Stack("hookshelf-dev", slow), "")
+    wait_and_report(Stack("hookshelf-dev", slow), "", silent)
 
-    assert len(slow.steps) == 100 - PATIENCE
+    assert len(slow.steps) == 100 - MAX_POLLS
 
 
 def test_a_deploy_is_done_though_something_old_could_not_be_deleted(
@@ -816,9 +852,9 @@ def test_a_deploy_is_done_though_something_old_could_not_be_deleted(
     run(*FIRST)
     real = Stack.wait
 
-    def wait(self: Stack, since: str = "") -> Iterator[Event]:
+    def wait(self: Stack, since: str = "") -> Iterator[StackEvent]:
         yield from real(self, since)
-        yield Event("late", "OldQueue", "DELETE_FAILED", "it is in use")
+        yield StackEvent("late", "OldQueue", "DELETE_FAILED", "it is in use")
 
     monkeypatch.setattr(Stack, "wait", wait)
     done = run(*DEPLOY, "--alarms-to", "ops@example.com")
@@ -842,12 +878,13 @@ def test_a_stack_whose_rollback_failed_is_left_alone_and_what_helps_is_said(
 def test_a_stack_that_only_waits_for_a_change_set_is_not_waited_for() -> None:
     stack = Stack("hookshelf-dev", SlowCloudFormation("REVIEW_IN_PROGRESS"))
 
-    assert settle(stack) == "REVIEW_IN_PROGRESS"
+    assert wait_until_idle(stack, silent) == "REVIEW_IN_PROGRESS"
     assert stack.template() == {}
 
 
+@pytest.mark.slow
 def test_a_template_that_is_too_long_for_a_call_goes_by_s3(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookshelf.deploy.code.MAX_BODY", 1000)
+    monkeypatch.setattr("hookshelf.deploy.code_bucket.MAX_BODY", 1000)
     done = run(*FIRST)
 
     assert done.exit_code == 0, done.output

@@ -32,7 +32,10 @@ from chalicelib.models import check_apps
 from chalicelib.settings import from_environment
 from hookshelf import settings
 from hookshelf.__main__ import main
-from hookshelf.deploy import deploying, packaging, template
+from hookshelf.deploy import package, plan, template
+from hookshelf.deploy.alarms import alarms
+from hookshelf.deploy.deployment import namespace
+from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.canary import FLIGHTS
 from hookshelf.doctor.facts import _PERMISSIONS
@@ -286,9 +289,9 @@ def rehearsal(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         for name, value in aws_environ(aws).items():
             patch.setenv(name, value)
         patch.setattr(settings, "CONFIG", configured(folder))
-        patch.setattr(packaging, "build", build_once(folder))
+        patch.setattr(package, "build", build_once(folder))
         # Without what ships beside our code: that takes a minute.
-        patch.setattr(packaging, "SHIPS", ("app.py", "chalicelib"))
+        patch.setattr(package, "SHIPS", ("app.py", "chalicelib"))
         reset(aws)
         boto3.setup_default_session()
         yield rehearse()
@@ -304,13 +307,13 @@ def configured(folder: Path) -> Path:
     return file
 
 
-def build_once(folder: Path) -> deploying.Build:
-    real, made = packaging.build, {}
+def build_once(folder: Path) -> plan.Build:
+    real, made = package.build, {}
 
-    def build(order: packaging.Order, into: Path) -> packaging.Package:
+    def build(order: package.PackageRequest, into: Path, progress: Progress) -> package.Package:
         key = repr(order)
         if key not in made:
-            made[key] = real(order, folder / str(len(made)), Path(sys.executable))
+            made[key] = real(order, folder / str(len(made)), progress, Path(sys.executable))
         return made[key]
 
     return build
@@ -442,7 +445,7 @@ def test_the_line_that_makes_a_token_by_hand_makes_its_hash() -> None:
     token, member = python(line).split()
 
     tokens.check_token({"validToken": member}, None, token)  # raises where it is not accepted
-    assert template.parameters(["validToken"]) == {"validToken": "Variable1"}
+    assert template.parameters(["validToken"]) == {"validToken": "ValidToken"}
 
 
 def test_a_deleted_delivery_comes_back_as_the_page_says(aws_shell: str) -> None:
@@ -511,10 +514,9 @@ def test_the_doctor_says_what_the_table_names(rehearsal: Rehearsal) -> None:
 
 
 def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
-    options = template.Options("dev", usual_gaps={"shop": 3600.0})
     made = {
         re.sub("^Quiet.*", "Quiet…", name): one["Properties"]
-        for name, one in template.alarms(options).items()
+        for name, one in alarms("dev", {"shop": 3600.0}, "").items()
     }
     told = {names(name)[0]: when for name, when, _ in rows(section("### Alarms"))}
 
@@ -528,7 +530,7 @@ def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
 
 def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
     counted = metrics.metric_fields(
-        {"METRICS_NAMESPACE": template.namespace("dev")},
+        {"METRICS_NAMESPACE": namespace("dev")},
         datetime.now(UTC),
         status=503,
         app="shop",
@@ -549,8 +551,8 @@ def test_the_times_and_limits_of_the_page_are_those_of_the_stack() -> None:
         f"takes {template.RATE} requests a second ({template.BURST} at once)",
         f"kept for {template.KEPT_LOGS} days",
         f"kept for {template.KEPT_DEAD_LETTERS // 86400} days",
-        f"{deploying.RESERVED} concurrent runs are set aside",
-        f"Lambda demands that {deploying.UNRESERVED} stay",
+        f"{plan.RESERVED} concurrent runs are set aside",
+        f"Lambda demands that {plan.UNRESERVED} stay",
     ):
         assert text in PAGE
 
@@ -688,9 +690,20 @@ def test_the_formulas_use_the_weights() -> None:
         assert used in formula
 
 
+def test_the_compute_line_is_of_the_memory_that_is_configured() -> None:
+    config = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    memory = config["lambda_functions"]["api_handler"]["lambda_memory_size"]
+    [(line, formula)] = [
+        row[:2] for row in table_of("\nA million deliveries") if "compute" in row[0]
+    ]
+
+    assert f" {memory} MB," in line
+    assert f" × {memory / 1024:g} GB × " in formula
+
+
 def test_the_metrics_in_the_alarms_are_counted_right() -> None:
     [formula] = [row[1] for row in table_of("\nA million deliveries") if "alarms" in row[0]]
-    found = template.alarms(template.Options("prod")).values()
+    found = alarms("prod", {}, "").values()
     counted = sum("MetricStat" in one for alarm in found for one in alarm["Properties"]["Metrics"])
 
     assert formula.startswith(f"{counted} × ")

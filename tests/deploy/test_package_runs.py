@@ -29,7 +29,14 @@ from support.project import SAMPLES, TOKEN
 
 from chalicelib.sources import source_named
 from hookshelf.__main__ import main
-from hookshelf.deploy.packaging import RUNTIMES, Order, Package, best_python, build, with_chalice
+from hookshelf.deploy.package import (
+    RUNTIMES,
+    Package,
+    PackageRequest,
+    best_python,
+    build,
+    with_chalice,
+)
 from hookshelf.local import tryout
 
 LARGEST_ZIP = 15_000_000
@@ -44,7 +51,9 @@ BATCHES = {
     "public_keys": [tryout.public_key_of(tryout.private_key())],
     "signature": "require",
 }
-ORDER = Order(stage="dev", environment={"ARCHIVE_BUCKETS": "my-webhooks"}, architecture="x86_64")
+ORDER = PackageRequest(
+    stage="dev", environment={"ARCHIVE_BUCKETS": "my-webhooks"}, architecture="x86_64"
+)
 
 needs_x86_64 = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="this machine cannot run the zip for x86_64"
@@ -65,7 +74,7 @@ class Built:
 @pytest.fixture(scope="module", params=["newest", pytest.param("other", marks=pytest.mark.slow)])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     python = best_python() if request.param == "newest" else other_python()
-    package = build(ORDER, tmp_path_factory.mktemp("build"), python)
+    package = build(ORDER, tmp_path_factory.mktemp("build"), python=python)
     folder, client = tmp_path_factory.mktemp("task"), tmp_path_factory.mktemp("client")
     with zipfile.ZipFile(package.zip) as archive:
         archive.extractall(folder)

@@ -5,18 +5,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-import click
 import findpython
 import pytest
+from chalice.config import Config
 
-from hookshelf.deploy import package, packaging, template
-from hookshelf.deploy.packaging import Order
-
-
-@pytest.fixture(autouse=True)
-def undecided() -> None:
-    packaging.best_python.cache_clear()
+from hookshelf.deploy import package, template
+from hookshelf.deploy.package import PackageRequest
+from hookshelf.deploy.plan import package_request, usual_gaps
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
             return SimpleNamespace(executable=python) if python.exists() else None
 
         monkeypatch.setattr(findpython, "find", find)
-        monkeypatch.setattr(packaging.sys, "version_info", (3, 11, 7))
+        monkeypatch.setattr(package.sys, "version_info", (3, 11, 7))
 
     return install
 
@@ -53,20 +50,21 @@ def test_the_newest_runtime_that_is_installed_packages(
 ) -> None:
     installed(*versions)
 
-    assert packaging.best_python().name == chosen
+    assert package.best_python().name == chosen
 
 
-def test_where_only_an_old_one_is_installed_it_packages_and_warns(
-    installed: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_where_only_the_oldest_is_installed_it_packages_and_says_how_long_that_is_supported(
+    installed: Callable[..., None],
 ) -> None:
     installed()
+    told: list[str] = []
 
-    assert packaging.best_python() == Path(sys.executable)
-    assert "the functions will run on 3.11" in capsys.readouterr().err
+    assert package.best_python(told.append) == Path(sys.executable)
+    assert "only Python 3.11 was found, which Lambda supports until June 2027" in told[0]
 
 
 def test_the_interpreter_that_runs_this_is_taken_as_it_is() -> None:
-    assert packaging.with_chalice(Path(sys.executable)) == Path(sys.executable)
+    assert package.with_chalice(Path(sys.executable)) == Path(sys.executable)
 
 
 def test_secrets_that_are_kept_in_aws_are_not_fetched_to_package(tmp_path: Path) -> None:
@@ -74,31 +72,59 @@ def test_secrets_that_are_kept_in_aws_are_not_fetched_to_package(tmp_path: Path)
     file = tmp_path / "apps.json"
     file.write_text(json.dumps(apps))
     environ = {"ARCHIVE_BUCKETS": "mine", "APPS_FILE": str(file)}
-    order = package.order(environ, template.Options("dev"))
+    request = package_request(environ, template.Options("dev"))
 
-    assert package.usual_gaps(environ) == {"pay": 900}
-    assert "parameter/shop/stripe" in json.dumps(order.policies)
+    assert usual_gaps(environ) == {"pay": 900}
+    assert "parameter/shop/stripe" in json.dumps(request.policies)
 
 
-def test_what_chalice_refuses_is_said(tmp_path: Path) -> None:
-    order = Order("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
+def test_an_architecture_that_lambda_has_not_is_said(tmp_path: Path) -> None:
+    request = PackageRequest("dev", {"ARCHIVE_BUCKETS": "b-1"}, architecture="sparc")
 
-    with pytest.raises(click.ClickException, match="chalice package says:\n.*lambda_architecture"):
-        packaging.build(order, tmp_path, Path(sys.executable))
+    with pytest.raises(package.PackagingFailed, match="lambda_architecture is 'sparc'"):
+        package.build(request, tmp_path, python=Path(sys.executable))
+
+
+def rendered(monkeypatch: pytest.MonkeyPatch, folder: Path, config: dict[str, Any]) -> Config:
+    """What Chalice is given of a configuration."""
+    (folder / ".chalice").mkdir()
+    (folder / ".chalice" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(package, "PROJECT_ROOT", folder)
+    (folder / "project").mkdir()
+    package._render(PackageRequest("dev"), folder / "project")
+    config = json.loads((folder / "project" / ".chalice" / "config.json").read_text())
+    return Config(chalice_stage="dev", config_from_disk=config)
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture"),
+    [
+        ({"stages": {"dev": {}}}, "arm64"),
+        ({"stages": {"dev": {}}, "lambda_architecture": "x86_64"}, "x86_64"),
+        (
+            {"stages": {"dev": {"lambda_architecture": "x86_64"}}, "lambda_architecture": "arm64"},
+            "x86_64",
+        ),
+    ],
+)
+def test_the_architecture_of_the_configuration_is_the_one_packaged_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: dict[str, Any], architecture: str
+) -> None:
+    assert rendered(monkeypatch, tmp_path, config).lambda_architecture == architecture
 
 
 def test_the_cache_of_wheels_survives_another_packaging(tmp_path: Path) -> None:
     cache = tmp_path / "project" / ".chalice" / "deployments"
     cache.mkdir(parents=True)
     (cache / "kept").touch()
-    packaging._render(Order("dev"), tmp_path / "project")
+    package._render(PackageRequest("dev"), tmp_path / "project")
 
     assert (cache / "kept").exists()
 
 
 def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
-    order = Order("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
-    packaging._render(order, tmp_path)
+    request = PackageRequest("dev", {"ARCHIVE_BUCKETS": "mine"}, {"deliver": {"Version": "ours"}})
+    package._render(request, tmp_path)
     config = json.loads((tmp_path / ".chalice" / "config.json").read_text())
     policy = config["stages"]["dev"]["lambda_functions"]["deliver"]["iam_policy_file"]
 
@@ -110,15 +136,10 @@ def test_settings_and_policies_go_into_the_copy(tmp_path: Path) -> None:
 def test_what_a_stage_says_of_its_functions_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 512}}}
-    (tmp_path / ".chalice").mkdir()
-    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"dev": own}}))
-    monkeypatch.setattr(packaging, "PROJECT_ROOT", tmp_path)
-    (tmp_path / "project").mkdir()
-    packaging._render(Order("dev"), tmp_path / "project")
-    config = json.loads((tmp_path / "project" / ".chalice" / "config.json").read_text())
+    own = {"lambda_functions": {"api_handler": {"lambda_memory_size": 1024}}}
+    config = rendered(monkeypatch, tmp_path, {"stages": {"dev": own}}).config_from_disk
 
     assert config["stages"]["dev"]["lambda_functions"]["api_handler"] == {
-        "lambda_memory_size": 512,
+        "lambda_memory_size": 1024,
         "iam_policy_file": "policy-dev-api_handler.json",
     }

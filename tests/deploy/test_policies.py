@@ -508,7 +508,7 @@ def test_a_stage_without_a_bucket_is_told_so_and_left_alone(project: Project) ->
 
 
 @pytest.mark.parametrize(
-    ("stage", "said"), [("local", "runs at your desk"), ("nowhere", "No stage 'nowhere'")]
+    ("stage", "said"), [("local", "runs on your machine"), ("nowhere", "No stage 'nowhere'")]
 )
 def test_a_stage_that_is_not_deployed_has_no_policies(stage: str, said: str) -> None:
     done = CliRunner().invoke(main, ["policy", "--stage", stage])

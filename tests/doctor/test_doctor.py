@@ -38,9 +38,9 @@ from chalicelib import keys
 from chalicelib.settings import BucketPath
 from hookshelf import doctor
 from hookshelf.__main__ import main
-from hookshelf.commands.watch import ID
 from hookshelf.deploy import template
 from hookshelf.deploy.deployment import API_STAGE, Deployment, function_name
+from hookshelf.deploy.notifications import NOTIFICATION_ID
 from hookshelf.doctor import Finding
 from hookshelf.doctor.buckets import PROBE, lifecycle, public_access, put_once
 from hookshelf.doctor.door import leaking
@@ -98,7 +98,11 @@ def rule(id: str, prefix: str, **actions: Any) -> dict[str, Any]:
 
 
 def notify(bucket: str, prefix: str) -> None:
-    one: dict[str, Any] = {"Id": ID, "LambdaFunctionArn": TRACKER, "Events": ["s3:ObjectCreated:*"]}
+    one: dict[str, Any] = {
+        "Id": NOTIFICATION_ID,
+        "LambdaFunctionArn": TRACKER,
+        "Events": ["s3:ObjectCreated:*"],
+    }
     if prefix:
         one["Filter"] = {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}
     client("s3").put_bucket_notification_configuration(

@@ -33,8 +33,10 @@ from app import app
 from chalicelib import responses
 from hookshelf import web
 from hookshelf.aws import Account
-from hookshelf.deploy import deploying, packaging, stage_variables
+from hookshelf.deploy import package as packaging
+from hookshelf.deploy import plan, stage_variables
 from hookshelf.deploy.deployment import Deployment, find
+from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.smoke import bucket, front, registry, running, site, table
 from hookshelf.smoke.__main__ import command
@@ -71,20 +73,22 @@ class Time:
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., packaging.Package]:
     """Chalice's own packaging, once; other buckets and variables are written into what it made."""
-    made: list[tuple[packaging.Order, packaging.Package]] = []
+    made: list[tuple[packaging.PackageRequest, packaging.Package]] = []
 
-    def packaged(order: packaging.Order, into: Path) -> packaging.Package:
+    def packaged(
+        order: packaging.PackageRequest, into: Path, progress: Progress
+    ) -> packaging.Package:
         if not made:
             folder = tmp_path_factory.mktemp("build")
-            made.append((order, packaging.build(order, folder, Path(sys.executable))))
-        first, package = made[0]
+            made.append((order, packaging.build(order, folder, python=Path(sys.executable))))
+        first, built = made[0]
         old, new = (one.environment["ARCHIVE_BUCKETS"] for one in (first, order))
-        template = json.loads(json.dumps(package.template).replace(old, new))
+        template = json.loads(json.dumps(built.template).replace(old, new))
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Lambda::Function":
                 resource["Properties"]["Environment"]["Variables"] |= order.environment
         copy = tmp_path_factory.mktemp("zip") / "deployment.zip"
-        return packaging.Package(Path(shutil.copy(package.zip, copy)), template)
+        return packaging.Package(Path(shutil.copy(built.zip, copy)), template)
 
     return packaged
 
@@ -112,7 +116,7 @@ def tools(
     # Each client once: to make them would take longer than all that they ask.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
     monkeypatch.setattr(boto3, "client", cache(session.client))
-    monkeypatch.setattr(deploying, "account", cache(deploying.account))
+    monkeypatch.setattr(plan, "account", cache(plan.account))
     before, one_at_a_time = dict(os.environ), threading.Lock()
 
     functions, deployed = boto3.client("lambda"), cache(lambda: find("smoke"))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import click
 from botocore.exceptions import ClientError
 
+from chalicelib.types import Json
 from hookshelf.aws import Account, domain
 from hookshelf.deploy import bucket
+from hookshelf.deploy.progress import Progress
 
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 MAX_BODY = 51_200  # bytes of a template that is not in S3
@@ -36,28 +37,28 @@ def key(stage: str, content: bytes, extension: str) -> str:
     return f"{stage}/{hashlib.sha256(content).hexdigest()}.{extension}"
 
 
-def upload(account: Account, key: str, zip: Path) -> None:
+def upload(account: Account, key: str, zip: Path, progress: Progress) -> None:
     """Put the code there, once for the same bytes."""
     s3 = boto3.client("s3")
     if not bucket_exists(account):
-        bucket.make(bucket_name(account), account.region, account.id)
+        bucket.create(bucket_name(account), account.region, account.id, progress)
     if not _exists(s3.head_object, account, Key=key):
-        click.echo(f"  uploading the code to {bucket_name(account)}", err=True)
-        s3.put_object(**_where(account), Key=key, Body=zip.read_bytes())
+        progress(f"  uploading the code to {bucket_name(account)}")
+        s3.put_object(**_named(account), Key=key, Body=zip.read_bytes())
 
 
-def body(account: Account, stage: str, template: dict[str, Any]) -> dict[str, str]:
+def template_argument(account: Account, stage: str, template: Json) -> dict[str, str]:
     """A template as CloudFormation takes it: whole where it is short, else from the bucket."""
     text = json.dumps(template, separators=(",", ":"))
     if len(text.encode()) <= MAX_BODY:
         return {"TemplateBody": text}
-    where = key(stage, text.encode(), "json")
-    boto3.client("s3").put_object(**_where(account), Key=where, Body=text.encode())
+    name = key(stage, text.encode(), "json")
+    boto3.client("s3").put_object(**_named(account), Key=name, Body=text.encode())
     host = f"{bucket_name(account)}.s3.{account.region}.{domain(account.partition)}"
-    return {"TemplateURL": f"https://{host}/{where}"}
+    return {"TemplateURL": f"https://{host}/{name}"}
 
 
-def is_there(account: Account, stage: str) -> bool:
+def holds_stage(account: Account, stage: str) -> bool:
     """Whether there is anything of a stage, or an empty bucket that the last one left."""
     if not bucket_exists(account):
         return False
@@ -69,23 +70,23 @@ def remove(account: Account, stage: str) -> None:
     s3 = boto3.client("s3")
     if not bucket_exists(account):
         return
-    pages = s3.get_paginator("list_objects_v2").paginate(**_where(account), Prefix=f"{stage}/")
+    pages = s3.get_paginator("list_objects_v2").paginate(**_named(account), Prefix=f"{stage}/")
     for page in pages:
-        for one in page.get("Contents", ()):
-            s3.delete_object(**_where(account), Key=one["Key"])
+        for entry in page.get("Contents", ()):
+            s3.delete_object(**_named(account), Key=entry["Key"])
     if not _holds(account, ""):
-        s3.delete_bucket(**_where(account))
+        s3.delete_bucket(**_named(account))
 
 
 def _holds(account: Account, prefix: str) -> bool:
     s3 = boto3.client("s3")
-    found = s3.list_objects_v2(**_where(account), Prefix=prefix, MaxKeys=1)
-    return bool(found.get("KeyCount"))
+    listed = s3.list_objects_v2(**_named(account), Prefix=prefix, MaxKeys=1)
+    return bool(listed.get("KeyCount"))
 
 
 def _exists(head: Any, account: Account, **arguments: str) -> bool:
     try:
-        head(**_where(account), **arguments)
+        head(**_named(account), **arguments)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             return False
@@ -93,5 +94,5 @@ def _exists(head: Any, account: Account, **arguments: str) -> bool:
     return True
 
 
-def _where(account: Account) -> dict[str, str]:
+def _named(account: Account) -> dict[str, str]:
     return account.named(bucket_name(account))
