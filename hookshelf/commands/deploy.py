@@ -7,12 +7,13 @@ import sys
 
 import click
 
-from hookshelf import doctor
 from hookshelf.commands._options import KeyArn, progress
+from hookshelf.commands.doctor import print_findings
 from hookshelf.deploy import package
 from hookshelf.deploy.apply import apply
 from hookshelf.deploy.deployment import find
 from hookshelf.deploy.plan import DeployRequest, Plan, describe, make_plan
+from hookshelf.doctor import examine
 
 # An e-mail address, or an SNS topic's ARN; SNS is the judge of what is before and after the @.
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|arn:aws[\w-]*:sns:[\w-]+:\d{12}:[\w-]+(\.fifo)?")
@@ -100,7 +101,7 @@ def command(
     _apply(plan)
     click.echo(f"For SendGrid: {find(stage).url}/input?token=TOKEN&app=sendgrid")
     if not no_doctor:
-        sys.exit(doctor.report(doctor.examine(stage)))
+        sys.exit(print_findings(examine(stage)))
 
 
 def _apply(plan: Plan) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.settings import SettingError, from_environment
-from hookshelf.project import PROJECT_ROOT
 from chalicelib.tokens import variable_name
 from hookshelf.deploy import template
 from hookshelf.deploy.package import build
 from hookshelf.deploy.plan import package_request, refuse_plain_secrets, usual_gaps
 from hookshelf.deploy.policies import PLACEHOLDER, is_configured
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.settings import CONFIG, LOCAL_STAGE, stage_environment
 
 

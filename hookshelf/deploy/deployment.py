@@ -16,9 +16,9 @@ import boto3
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import MisuseError
-from hookshelf.project import PROJECT_ROOT
 from chalicelib.types import Json
 from hookshelf.deploy.stack import Stack
+from hookshelf.project import PROJECT_ROOT
 
 API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html

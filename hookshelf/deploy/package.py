@@ -27,11 +27,11 @@ from typing import Any
 import findpython
 
 from chalicelib.errors import HookshelfError
-from hookshelf.project import PROJECT_ROOT
 from chalicelib.types import Json
 from hookshelf.deploy.deployment import HANDLERS
 from hookshelf.deploy.policies import file_name
 from hookshelf.deploy.progress import Progress, silent
+from hookshelf.project import PROJECT_ROOT
 
 # What functions can run on, the best first: 3.13 and 3.12 are what the tests run the package with.
 # 3.11 is supported until 30 June 2027, 3.12 until 31 October 2028, the others until 30 June 2029.

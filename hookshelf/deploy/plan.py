@@ -19,7 +19,6 @@ from chalicelib.apps import DEFAULT_FILE
 from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.models import check_apps, read_apps
 from chalicelib.settings import Settings, from_environment
-from hookshelf.project import PROJECT_ROOT
 from chalicelib.tokens import variable_name
 from chalicelib.types import Json
 from hookshelf.aws import Account, account
@@ -44,6 +43,7 @@ from hookshelf.deploy.stack import (
     stack_metadata,
     wait_until_idle,
 )
+from hookshelf.project import PROJECT_ROOT
 from hookshelf.settings import stage_environment
 
 # Concurrent runs for api_handler, where the account has them to spare: as many as the stage lets in

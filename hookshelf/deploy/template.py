@@ -158,12 +158,12 @@ def _api(options: Options) -> Json:
         **({"AccessLogSetting": logs} if options.access_logs else {}),
         "DefinitionBody": {
             "info": {"title": name},
-            "x-amazon-apigateway-gateway-responses": _gateway_responses(),
+            "x-amazon-apigateway-gateway-responses": gateway_responses(),
         },
     }
 
 
-def _gateway_responses() -> Json:
+def gateway_responses() -> Json:
     """What API Gateway responds by itself, in our words; the rest it says in its own.
 
     There is none for REQUEST_TOO_LARGE, whose override it ignores.

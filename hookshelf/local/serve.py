@@ -61,7 +61,7 @@ def _welcome(environ: Mapping[str, str], port: int) -> str:
     url = local_url(environ, port, "sendgrid")
     send = ["curl", url, "-H", "content-type: application/json", "--data-binary", f"@{SAMPLE}"]
     archive = PROJECT_ROOT / Path(settings.folder).expanduser() if settings.folder else "S3"
-    path, configured = apps_file(environ), file_entries(environ)
+    path, configured = Path(apps_file(environ)), file_entries(environ)
     apps_line = f"Apps file: {path}" + (
         f": {', '.join(configured) or 'no app'}." if path.exists() else ", which need not be there."
     )

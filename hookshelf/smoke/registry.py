@@ -6,31 +6,30 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import click
 from botocore.exceptions import ClientError
 
-from hookshelf.smoke.world import World
+from hookshelf.smoke.target import Target
 from hookshelf.web import Unreachable
 
-VERDICTS = {True: "ok", False: "FAILED", None: "not seen"}
+VERDICT_WORDS = {True: "ok", False: "FAILED", None: "not seen"}
 
 
-class Seen(NamedTuple):
+class Outcome(NamedTuple):
     """What came of a check; `ok` is None where it could not be looked at."""
 
     seen: str
     ok: bool | None
 
 
-class Check(NamedTuple):
+class SmokeCheck(NamedTuple):
     """One thing that only AWS can show."""
 
     title: str
     expected: str
-    run: Callable[[World], Seen]
+    run: Callable[[Target], Outcome]
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One line of the table."""
 
     number: int
@@ -40,45 +39,45 @@ class Row(NamedTuple):
     verdict: str
 
 
-def check(title: str, expected: str) -> Callable[[Callable[[World], Seen]], Check]:
-    """Make a function of the World a check."""
-    return partial(Check, title, expected)
+def smoke_check(title: str, expected: str) -> Callable[[Callable[[Target], Outcome]], SmokeCheck]:
+    """Make a function of the Target a check."""
+    return partial(SmokeCheck, title, expected)
 
 
-def run(checks: Sequence[Check], world: World) -> list[Row]:
+def run_checks(
+    checks: Sequence[SmokeCheck], target: Target, progress: Callable[[str], None]
+) -> list[TableRow]:
     """A row for each check; after Ctrl-C, those that are left were not seen."""
-    rows: list[Row] = []
-    for number, one in enumerate(checks, 1):
-        click.echo(f"{number:>2} of {len(checks)}: {one.title} …", err=True)
+    rows: list[TableRow] = []
+    for number, check in enumerate(checks, 1):
+        progress(f"{number:>2} of {len(checks)}: {check.title} …")
         try:
-            rows.append(_row(number, one, _seen(one, world), world))
+            seen, ok = _outcome(check, target)
         except KeyboardInterrupt:
-            click.echo("Interrupted; removing what was made.", err=True)
+            progress("Interrupted; removing what was made.")
             break
+        for token in target.sent | set(target.tokens):
+            seen = seen.replace(token, "…")
+        rows.append(TableRow(number, check.title, check.expected, seen, VERDICT_WORDS[ok]))
+        progress(f"         {VERDICT_WORDS[ok]}: {seen}")
     return rows + not_seen(checks)[len(rows) :]
 
 
-def not_seen(checks: Sequence[Check]) -> list[Row]:
+def not_seen(checks: Sequence[SmokeCheck]) -> list[TableRow]:
     """The rows of checks that were not made."""
-    return [Row(n, one.title, one.expected, "", VERDICTS[None]) for n, one in enumerate(checks, 1)]
+    return [
+        TableRow(number, check.title, check.expected, "", VERDICT_WORDS[None])
+        for number, check in enumerate(checks, 1)
+    ]
 
 
-def _seen(one: Check, world: World) -> Seen:
+def _outcome(check: SmokeCheck, target: Target) -> Outcome:
     try:
-        return one.run(world)
+        return check.run(target)
     except ClientError as error:  # code and operation are AWS's words; the message may quote ours
         what = f"{error.response['Error'].get('Code')} at {error.operation_name}"
-        return Seen(f"{type(error).__name__}: {what}", False)
+        return Outcome(f"{type(error).__name__}: {what}", False)
     except Unreachable as error:
-        return Seen(f"no answer: {error}", False)
+        return Outcome(f"no response: {error}", False)
     except Exception as error:  # whose text may hold a URL, and so a token
-        return Seen(type(error).__name__, False)
-
-
-def _row(number: int, one: Check, seen: Seen, world: World) -> Row:
-    text = seen.seen
-    for token in world.sent | set(world.tokens):
-        text = text.replace(token, "…")
-    row = Row(number, one.title, one.expected, text, VERDICTS[seen.ok])
-    click.echo(f"         {row.verdict}: {row.seen}", err=True)
-    return row
+        return Outcome(type(error).__name__, False)

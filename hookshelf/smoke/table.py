@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from hookshelf.smoke.registry import Row
+from chalicelib.types import Json
+from hookshelf.smoke.registry import TableRow
 
 HEAD = ("#", "Check", "Expected", "Seen", "Verdict")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All fifteen rows, and where and when they were seen."""
+    """All rows, and where and when they were seen."""
 
     date: str  # UTC
     region: str
     runtime: str
     architecture: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
 
     @property
     def is_ok(self) -> bool:
@@ -34,7 +34,7 @@ def markdown(report: Report) -> str:
     return "\n".join([head, "", *table(report.rows)])
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
+def table(rows: Sequence[TableRow]) -> Iterator[str]:
     """The lines of the table."""
     yield _line(HEAD)
     yield _line(["--:", *["---"] * (len(HEAD) - 1)])
@@ -43,10 +43,10 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 def as_json(report: Report) -> str:
     """One JSON object."""
-    found: dict[str, Any] = {
+    head: Json = {
         name: getattr(report, name) for name in ("date", "region", "runtime", "architecture")
     }
-    return json.dumps(found | {"checks": [row._asdict() for row in report.rows]})
+    return json.dumps(head | {"checks": [row._asdict() for row in report.rows]})
 
 
 def _line(cells: Sequence[object]) -> str:

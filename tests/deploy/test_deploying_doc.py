@@ -23,6 +23,7 @@ import click
 import pytest
 from botocore import xform_name
 from click.testing import CliRunner
+from hookshelf.doctor.facts import _PERMISSIONS
 from support.lambda_runtime import needs_linux
 from support.project import PROJECT, SAMPLES, TOKEN, aws_environ, reset
 
@@ -38,7 +39,6 @@ from hookshelf.deploy.deployment import namespace
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.canary import FLIGHTS
-from hookshelf.doctor.facts import _PERMISSIONS
 from hookshelf.doctor.findings import CHECKS
 
 pytestmark = pytest.mark.xdist_group("deploying doc")

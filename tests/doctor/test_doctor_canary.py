@@ -17,16 +17,27 @@ import pytest
 from click.testing import CliRunner, Result
 from support.api_gateway import Front
 from support.project import PROJECT, TOKEN
-from support.rehearsal import BUCKET, ENVIRONMENT, MEMBER, STAGE, Deployed, client, deploy, refusing
+from support.rehearsal import (
+    BUCKET,
+    ENVIRONMENT,
+    MEMBER,
+    STAGE,
+    Deployed,
+    client,
+    deploy,
+    refusing,
+    share_clients,
+)
 
 from app import app
 from chalicelib import keys
 from hookshelf.__main__ import main
+from hookshelf.commands.doctor import print_findings
 from hookshelf.deploy.deployment import find
-from hookshelf.doctor import canary, report
-from hookshelf.doctor.facts import Facts
+from hookshelf.doctor import Finding, canary
+from hookshelf.doctor.live_stage import LiveStage
 
-CHECKS = ["canary-refusals", "canary-delivery", "canary-no-accept"]
+CHECKS = list(canary.CANARY_CHECKS)
 OTHER = "sha256:" + sha256(b"some other token").hexdigest()
 
 Json = dict[str, Any]
@@ -41,6 +52,7 @@ def deployed(aws_shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("HOOKSHELF_TOKEN", raising=False)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    share_clients(monkeypatch)
     yield deploy(tmp_path)
 
 
@@ -64,8 +76,13 @@ def found(result: Result) -> dict[str, list[Json]]:
 
 def stored() -> list[str]:
     """The keys of what the canary stored."""
-    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"in/{canary.APP}/")
+    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"in/{canary.CANARY_APP}/")
     return [one["Key"] for one in listed.get("Contents", [])]
+
+
+def run_canary(url: str, token_timeout: float = canary.TOKEN_TIMEOUT) -> list[Finding]:
+    stage = LiveStage(find(STAGE))
+    return canary.run_canary(stage, url, progress=print, token_timeout=token_timeout)
 
 
 def presented(event: Json) -> str | None:
@@ -79,7 +96,7 @@ def with_token(event: Json, token: str | None) -> Json:
     return event
 
 
-def test_a_healthy_door_refuses_three_and_stores_two(deployed: Deployed, doctor: Doctor) -> None:
+def test_a_healthy_stage_refuses_three_and_stores_two(deployed: Deployed, doctor: Doctor) -> None:
     done = doctor("--strict")
 
     first, second = stored()
@@ -156,7 +173,7 @@ def test_the_operators_own_token_for_the_canary_is_no_leftover(
     assert deployed.variables()[canary.VARIABLE] == OTHER
 
 
-def test_it_waits_until_the_door_knows_the_new_token(deployed: Deployed, doctor: Doctor) -> None:
+def test_it_waits_until_the_stage_knows_the_new_token(deployed: Deployed, doctor: Doctor) -> None:
     late = iter([True])
 
     def hesitating(event: Json) -> Any:
@@ -179,18 +196,42 @@ def hears_nobody(event: Json) -> Any:
 def stores_nothing(event: Json) -> Any:
     if presented(event) != TOKEN:
         return app(event, None)
-    said = {"result": "success", "bucket": BUCKET, "key": "in/not-there"}
-    return {"statusCode": 200, "body": json.dumps(said)}
+    body = {"result": "success", "bucket": BUCKET, "key": "in/not-there"}
+    return {"statusCode": 200, "body": json.dumps(body)}
 
 
 def stores_elsewhere(event: Json) -> Any:
     if presented(event) != TOKEN:
         return app(event, None)
-    return {"statusCode": 200, "body": json.dumps({"bucket": "theirs", "key": "in/not-there"})}
+    body = {"result": "success", "bucket": "theirs", "key": "in/not-there"}
+    return {"statusCode": 200, "body": json.dumps(body)}
 
 
-def says_nothing(event: Json) -> Any:
+def responds_with_text(event: Json) -> Any:
     return {"statusCode": 200, "body": "fine"} if presented(event) == TOKEN else app(event, None)
+
+
+def answers_something_else(event: Json) -> Any:
+    return {"statusCode": 200, "body": "{}"} if presented(event) == TOKEN else app(event, None)
+
+
+def leaves_base64(event: Json) -> Any:
+    """As API Gateway does where it sees no Accept header: a sender hears eyJyZXN1bHQ…"""
+    response = app(event, None)
+    body = response["body"]
+    encoded = body if response["isBase64Encoded"] else base64.b64encode(body.encode()).decode()
+    return {"statusCode": response["statusCode"], "body": encoded}
+
+
+def leaves_base64_without_accept(event: Json) -> Any:
+    has_accept = "accept" in map(str.lower, event["headers"])
+    return app(event, None) if has_accept else leaves_base64(event)
+
+
+def refuses_in_other_words(event: Json) -> Any:
+    if presented(event) == TOKEN:
+        return app(event, None)
+    return {"statusCode": 403, "body": '{"message":"Forbidden"}'}
 
 
 def writes_it_anew(event: Json) -> Any:
@@ -218,7 +259,23 @@ def wants_accept(event: Json) -> Any:
         (hears_nobody, set(CHECKS), "The right token is answered with 401, not 200."),
         (stores_nothing, set(CHECKS[1:]), "my-webhooks/in/not-there does not hold the bytes"),
         (stores_elsewhere, set(CHECKS[1:]), "theirs/in/not-there does not hold the bytes"),
-        (says_nothing, set(CHECKS[1:]), "does not hold the bytes that were sent"),
+        (
+            responds_with_text,
+            set(CHECKS[1:]),
+            "The right token: the response with 200 is unreadable: 4 bytes of application/json are",
+        ),
+        (answers_something_else, set(CHECKS[1:]), "names no bucket and key"),
+        (
+            leaves_base64,
+            set(CHECKS),
+            "A wrong token: the response with 403 is unreadable: it is in",
+        ),
+        (
+            leaves_base64_without_accept,
+            {"canary-no-accept"},
+            "The right token: the response with 200 is unreadable: it is in base64",
+        ),
+        (refuses_in_other_words, {"canary-refusals"}, "not in the words of every refusal"),
         (writes_it_anew, set(CHECKS[1:]), "does not hold the bytes that were sent"),
         (
             stores_what_it_refuses,
@@ -228,7 +285,7 @@ def wants_accept(event: Json) -> Any:
         (wants_accept, {"canary-no-accept"}, "The right token is answered with 400, not 200."),
     ],
 )
-def test_a_door_that_is_wrong_is_found(
+def test_a_stage_that_is_wrong_is_found(
     deployed: Deployed,
     monkeypatch: pytest.MonkeyPatch,
     invoke: Invoke,
@@ -238,12 +295,12 @@ def test_a_door_that_is_wrong_is_found(
     monkeypatch.setenv("HOOKSHELF_TOKEN", TOKEN)
 
     with Front(invoke, deployed.variables) as front:
-        findings = canary.fly(Facts(find(STAGE)), front.url)
+        findings = run_canary(front.url)
 
     failed = [one for one in findings if one.level == "failure"]
     assert {one.id for one in failed} == checks
-    assert [one for one in failed if says in one.what and one.why and one.mend]
-    assert report(findings) == 1
+    assert [one for one in failed if says in one.what and one.why and one.fix]
+    assert print_findings(findings) == 1
 
 
 def test_a_failed_canary_is_exit_1(doctor: Doctor) -> None:
@@ -255,7 +312,7 @@ def test_a_failed_canary_is_exit_1(doctor: Doctor) -> None:
 
 def test_a_token_that_is_never_accepted_is_a_failure_and_is_taken_out(deployed: Deployed) -> None:
     with Front(lambda event: app(event, None), lambda: {"validToken": MEMBER}) as front:
-        findings = canary.fly(Facts(find(STAGE)), front.url, patience=0)
+        findings = run_canary(front.url, token_timeout=0)
 
     assert [one.level for one in findings] == ["ok", "failure", "failure"]
     assert findings[1].what == "The right token is answered with 403, not 200."
@@ -263,28 +320,28 @@ def test_a_token_that_is_never_accepted_is_a_failure_and_is_taken_out(deployed: 
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "https://127.0.0.1:9/api"])
-def test_a_door_that_is_not_there_is_a_failure_without_the_query(
+def test_a_stage_that_is_not_there_is_a_failure_without_the_query(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("HOOKSHELF_TOKEN", TOKEN)
 
-    findings = canary.fly(Facts(find(STAGE)), url)
+    findings = run_canary(url)
 
     assert {one.level for one in findings} == {"failure"}
     assert {one.what for one in findings} == {
-        "The door at 127.0.0.1 cannot be reached: ConnectionRefusedError."
+        "127.0.0.1 cannot be reached: ConnectionRefusedError."
     }
 
 
 def test_without_leave_to_set_its_token_nothing_is_posted(deployed: Deployed) -> None:
-    facts = Facts(find(STAGE))
+    stage = LiveStage(find(STAGE))
     with refusing("api-gateway.UpdateStage"):
-        findings = canary.fly(facts, "http://127.0.0.1:9/api")
+        findings = canary.run_canary(stage, "http://127.0.0.1:9/api", progress=print)
 
     assert [one.id for one in findings] == CHECKS
     assert {one.level for one in findings} == {"warning"}
     assert "the permission apigateway:PATCH" in findings[0].what
-    assert "HOOKSHELF_TOKEN" in findings[0].mend
+    assert "HOOKSHELF_TOKEN" in findings[0].fix
 
 
 @pytest.mark.parametrize(
@@ -304,7 +361,7 @@ def test_what_cannot_be_read_back_is_not_said_to_be_well(
     monkeypatch.setenv("HOOKSHELF_TOKEN", TOKEN)
 
     with Front(lambda event: app(event, None), deployed.variables) as front, refusing(call):
-        findings = canary.fly(Facts(find(STAGE)), front.url)
+        findings = run_canary(front.url)
 
     assert [one.id for one in findings if one.level == "warning"] == checks
     assert all(permission in one.what for one in findings if one.level == "warning")

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.awsrequest import AWSResponse
 
 from hookshelf.deploy.bucket import harden
 from hookshelf.deploy.deployment import HANDLERS, function_name
 from hookshelf.deploy.policies import policies
+from hookshelf.doctor.checks.api import GATEWAY_RESPONSES
 from support.project import TOKEN
 
 STAGE = "dev"
@@ -39,6 +41,24 @@ def client(service: str) -> Any:
 @cache
 def _client(service: str, endpoint: str) -> Any:
     return boto3.session.Session().client(service, endpoint_url=endpoint)
+
+
+@cache
+def shared_client(service: str, endpoint: str) -> Any:
+    """The one client of a service that hookshelf gets: making one takes longer than its calls."""
+    return boto3.session.Session().client(service, endpoint_url=endpoint)
+
+
+def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `boto3.client` give the same client each time that nothing special is asked of it."""
+    make = boto3.client
+
+    def client(service: str, **arguments: Any) -> Any:
+        if arguments:
+            return make(service, **arguments)
+        return shared_client(service, os.environ["AWS_ENDPOINT_URL"])
+
+    monkeypatch.setattr(boto3, "client", client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +154,7 @@ def _function(handler: str) -> str:
         Handler=f"app.{handler}",
         Code={"ZipFile": _code()},
         Timeout=15,
-        MemorySize=256,
+        MemorySize=512,
         Environment={"Variables": ENVIRONMENT},
         LoggingConfig={"LogGroup": f"hookshelf-{handler}"},
         **queue,
@@ -160,7 +180,9 @@ def put_api(api: str, function: str, extensions: dict[str, Any]) -> None:
         "info": {"title": "hookshelf", "version": "1"},
         "paths": {"/input": {"post": {"x-amazon-apigateway-integration": integration}}},
         "x-amazon-apigateway-binary-media-types": ["*/*"],
-        "x-amazon-apigateway-gateway-responses": {"THROTTLED": {"statusCode": "503"}},
+        "x-amazon-apigateway-gateway-responses": {
+            kind: {"statusCode": "503"} for kind in GATEWAY_RESPONSES
+        },
     }
     document |= {
         f"x-amazon-apigateway-{name.replace('_', '-')}": value for name, value in extensions.items()
@@ -207,7 +229,7 @@ class Bytes(io.BytesIO):
 
 @contextmanager
 def refusing(*calls: str, where: Callable[[Any], bool] = lambda _: True) -> Iterator[None]:
-    """Refuse calls to whoever makes them through boto3's default session, as AWS does.
+    """Refuse calls that are made through shared clients, as AWS does.
 
     A call is like `s3.GetBucketPolicy`; `where` says of a request whether it is refused.
     """
@@ -217,13 +239,16 @@ def refusing(*calls: str, where: Callable[[Any], bool] = lambda _: True) -> Iter
 
 @contextmanager
 def instead(handlers: Mapping[str, Handler]) -> Iterator[None]:
-    """Let handlers of botocore's events answer in the place of the server."""
-    events = boto3.DEFAULT_SESSION.events
+    """Let handlers of botocore's events respond in the place of the server."""
+    services = {
+        event: event.split(".")[1].replace("api-gateway", "apigateway") for event in handlers
+    }
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
     for event, handler in handlers.items():
-        events.register(event, handler)
+        shared_client(services[event], endpoint).meta.events.register(event, handler)
     yield
     for event, handler in handlers.items():
-        events.unregister(event, handler)
+        shared_client(services[event], endpoint).meta.events.unregister(event, handler)
 
 
 def _refused(call: str, where: Callable[[Any], bool]) -> Handler:

@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import boto3
-import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import HookshelfError
-from chalicelib.settings import PROJECT_ROOT
 from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import bucket as hardening
@@ -31,27 +29,32 @@ from hookshelf.deploy.package import Package, PackageRequest
 from hookshelf.deploy.plan import Build, DeployRequest, describe, make_plan
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack, wait_until_idle
-from hookshelf.smoke.running import SIGNED_APP
-from hookshelf.smoke.world import APP, World
-from hookshelf.web import Answer, Request
+from hookshelf.project import PROJECT_ROOT
+from hookshelf.smoke.functions import SIGNED_APP
+from hookshelf.smoke.target import SMOKE_APP, Target
+from hookshelf.web import HttpRequest, HttpResponse
 
-STAGE = "smoke"  # not in .chalice/config.json: nobody deploys it otherwise
+SMOKE_STAGE = "smoke"  # not in .chalice/config.json: nobody deploys it otherwise
 APPS_FILE = "build/smoke/apps.json"  # in the checkout, which git ignores, and in the zip
-TAG = {"Key": "hookshelf", "Value": STAGE}
+TAG = {"Key": "hookshelf", "Value": SMOKE_STAGE}
 _BUCKET = re.compile(r"hookshelf-smoke-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
-class Tools:
+class Dependencies:
     """What is outside, and takes its time."""
 
     build: Build = packaging.build
-    send: Callable[[Request], Answer] = web.send
+    send: Callable[[HttpRequest], HttpResponse] = web.send
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
 
-class Left(NamedTuple):
+class SmokeError(HookshelfError):
+    """What the checks would look at did not come up."""
+
+
+class Leftovers(NamedTuple):
     """What there is of a run, in this region."""
 
     stack: str  # its name; empty where there is none
@@ -62,76 +65,78 @@ class Left(NamedTuple):
         return ", ".join(named) or "nothing"
 
 
-def bucket_name() -> str:
+def new_bucket_name() -> str:
     """A new one, which nobody else has."""
     return f"hookshelf-smoke-{secrets.token_hex(4)}"
 
 
-def make_bucket(name: str, account: Account) -> None:
+def create_bucket(name: str, account: Account) -> None:
     """An empty bucket with our tag; `hookshelf deploy` hardens it later."""
     hardening.create(name, account.region, account.id)
     boto3.client("s3").put_bucket_tagging(**account.named(name), Tagging={"TagSet": [TAG]})
 
 
-def deploy(bucket: str, account: Account, tools: Tools) -> World:
-    """Put the stage on AWS, and wait until its door takes a delivery."""
+def deploy(bucket: str, account: Account, dependencies: Dependencies, progress: Progress) -> Target:
+    """Put the stage on AWS, and wait until it takes a delivery. Raises SmokeError."""
     _write_apps_file()
-    build = _with_apps_file(tools.build)
-    request = DeployRequest(STAGE, (bucket,), create_bucket=True, environment=_environment())
-    plan = make_plan(request, build, _progress)
+    build = _with_apps_file(dependencies.build)
+    request = DeployRequest(SMOKE_STAGE, (bucket,), create_bucket=True, environment=_environment())
+    plan = make_plan(request, build, progress)
     for line in describe(plan):
-        _progress(line)
-    apply(plan, _progress)
+        progress(line)
+    apply(plan, progress)
 
     def redeploy() -> None:
         # Something has to differ, or nothing in the stack is updated.
         changed = replace(request, environment={**_environment(), "SMOKE_DEPLOY": "2"})
-        apply(make_plan(changed, build, _progress), _progress)
+        apply(make_plan(changed, build, progress), progress)
 
-    world = World(
-        deployment=find(STAGE),
+    target = Target(
+        deployment=find(SMOKE_STAGE),
         account=account,
         bucket=bucket,
         tokens=[plan.token],
         redeploy=redeploy,
-        send=tools.send,
-        sleep=tools.sleep,
-        clock=tools.clock,
+        send=dependencies.send,
+        sleep=dependencies.sleep,
+        clock=dependencies.clock,
     )
-    if (status := world.status()) != 200:
-        raise click.ClickException(f"The new door answers {status or 'nothing'}, not 200")
-    return world
+    if (status := target.status()) != 200:
+        raise SmokeError(f"The new stage responds with {status or 'nothing'}, not 200")
+    return target
 
 
-def leftovers(account: Account) -> Left:
+def leftovers(account: Account) -> Leftovers:
     """What a run that was killed, or asked to --keep, left in this region."""
-    stack = Stack(stack_name(STAGE))
-    return Left(stack.name if stack.status() else "", list(_tagged(account)))
+    stack = Stack(stack_name(SMOKE_STAGE))
+    return Leftovers(stack.name if stack.status() else "", list(_tagged(account)))
 
 
-def remove(buckets: list[str], account: Account) -> list[str]:
+def remove(buckets: list[str], account: Account, progress: Progress) -> list[str]:
     """Remove the stage and these buckets with all that is in them; what could not be removed."""
+    remove_stack = partial(_remove_stack, progress)
+    steps: dict[str, Callable[[], None]] = {f"stack {stack_name(SMOKE_STAGE)}": remove_stack}
+    steps |= {f"bucket {name}": partial(_remove_bucket, name, account) for name in buckets}
     kept = []
-    click.echo(f"Removing stack {stack_name(STAGE)} …", err=True)
-    if not _done(_remove_stack):
-        kept.append(f"stack {stack_name(STAGE)}")
-    for name in buckets:
-        click.echo(f"Removing bucket {name} …", err=True)
-        if not _done(partial(_remove_bucket, name, account)):
-            kept.append(f"bucket {name}")
+    for what, step in steps.items():
+        progress(f"Removing {what} …")
+        try:
+            step()
+        except (ClientError, BotoCoreError) as error:
+            progress(f"  AWS refused: {error}")
+            kept.append(what)
+        except HookshelfError as error:
+            progress(f"  {error}")
+            kept.append(what)
     return kept
 
 
-def _progress(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _environment() -> dict[str, str]:
-    return {"APPS_FILE": APPS_FILE, "ARCHIVE_CLIENT": "obstore", "DIRECT_APP": APP}
+    return {"APPS_FILE": APPS_FILE, "ARCHIVE_CLIENT": "obstore", "DIRECT_APP": SMOKE_APP}
 
 
 def _write_apps_file() -> None:
-    """The signed door lets in whom an app names: whoever runs this."""
+    """The entry point with AWS_IAM lets in whom an app names: whoever runs this."""
     arn = boto3.client("sts").get_caller_identity()["Arn"]
     path = PROJECT_ROOT / APPS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,9 +164,10 @@ def _tagged(account: Account) -> Iterator[str]:
         Prefix="hookshelf-smoke-", BucketRegion=account.region
     )
     for page in pages:
-        for one in page["Buckets"]:
-            if _BUCKET.fullmatch(one["Name"]) and TAG in _tags(s3, account.named(one["Name"])):
-                yield one["Name"]
+        for bucket in page["Buckets"]:
+            name = bucket["Name"]
+            if _BUCKET.fullmatch(name) and TAG in _tags(s3, account.named(name)):
+                yield name
 
 
 def _tags(s3: Any, where: dict[str, str]) -> list[dict[str, str]]:
@@ -174,10 +180,10 @@ def _tags(s3: Any, where: dict[str, str]) -> list[dict[str, str]]:
     return tags
 
 
-def _remove_stack() -> None:
+def _remove_stack(progress: Progress) -> None:
     """And its code. What an interrupted run began must end first: no update can be deleted."""
-    wait_until_idle(Stack(stack_name(STAGE)), _progress)
-    destroy(STAGE, _progress)
+    wait_until_idle(Stack(stack_name(SMOKE_STAGE)), progress)
+    destroy(SMOKE_STAGE, progress)
 
 
 def _remove_bucket(name: str, account: Account) -> None:
@@ -186,16 +192,3 @@ def _remove_bucket(name: str, account: Account) -> None:
     with suppress(s3.meta.client.exceptions.NoSuchBucket):  # it was never made
         s3.Bucket(name).object_versions.filter(**ours).delete(**ours)
         s3.Bucket(name).delete(**ours)
-
-
-def _done(step: Callable[[], None]) -> bool:
-    """Whether a step could be taken; if not, why is said, and the others are still taken."""
-    try:
-        step()
-    except (ClientError, BotoCoreError) as error:
-        click.echo(f"  AWS refused: {error}", err=True)
-        return False
-    except HookshelfError as error:
-        click.echo(f"  {error}", err=True)
-        return False
-    return True

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-Json = Mapping[str, Any]
+from chalicelib.types import Json
+
+
+def statements(document: Json) -> list[Json]:
+    """The statements of a policy, which may have one without a list around it."""
+    value = document.get("Statement", [])
+    return [value] if isinstance(value, dict) else value
 
 
 def uncovered(statement: Json, by: Iterable[Json]) -> Iterator[tuple[str, str]]:
@@ -19,7 +25,7 @@ def uncovered(statement: Json, by: Iterable[Json]) -> Iterator[tuple[str, str]]:
     condition = statement.get("Condition", {})
     for action in listed(statement.get("Action", "*")):
         for resource in listed(statement.get("Resource", "*")):
-            if not any(_covers(one, action, resource, condition) for one in covering):
+            if not any(_allows(wide, action, resource, condition) for wide in covering):
                 yield action, resource
 
 
@@ -40,10 +46,10 @@ def listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _covers(wide: Json, action: str, resource: str, condition: Json) -> bool:
+def _allows(wide: Json, action: str, resource: str, condition: Json) -> bool:
     return (
-        any(covers(one.lower(), action.lower()) for one in listed(wide.get("Action", ())))
-        and any(covers(one, resource) for one in listed(wide.get("Resource", ())))
+        any(covers(name.lower(), action.lower()) for name in listed(wide.get("Action", ())))
+        and any(covers(pattern, resource) for pattern in listed(wide.get("Resource", ())))
         and _includes(condition, wide.get("Condition", {}))
     )
 

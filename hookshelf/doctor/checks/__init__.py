@@ -1,0 +1,1 @@
+"""One module for each subject; the folder is the registry. See ../registry.py."""
