@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from chalicelib.errors import HookshelfError
 from chalicelib.models import read_apps
-from chalicelib.settings import PROJECT_ROOT, SettingError
+from chalicelib.settings import PROJECT_ROOT
 from chalicelib.tokens import variable_name
 from hookshelf.deploy import template
 from hookshelf.deploy.deployment import HANDLERS
@@ -83,7 +84,7 @@ def main() -> None:
             print(_package(stage, arguments.arch, arguments.into / stage), flush=True)
     except click.ClickException as error:
         sys.exit(f"Error: {error.message}")
-    except SettingError as error:
+    except HookshelfError as error:
         sys.exit(f"Error: {error}")
 
 
