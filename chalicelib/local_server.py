@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from chalice.local import LocalGateway
 from waitress.channel import HTTPChannel
@@ -71,16 +71,15 @@ def application(
     """
 
     def respond(environ: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
-        url = urlsplit(environ["REQUEST_URI"])
-        method, path = environ["REQUEST_METHOD"], url.path
-        if path not in routes:
+        url, route, method = _asked(environ)
+        if route not in routes:
             refused = responses.NO_SUCH_PATH
-        elif method not in routes[path]:
+        elif method not in routes[route]:
             refused = responses.METHOD_NOT_ALLOWED
         elif (body := _unpacked(environ)) is None:
             refused = responses.NOT_GZIP
         else:
-            given = handle_request(method, f"{path}?{url.query}", _headers(environ), body)
+            given = handle_request(method, f"{url.path}?{url.query}", _headers(environ), body)
             sent = given["body"]
             is_base64 = given.get("isBase64Encoded")
             return (
@@ -92,13 +91,19 @@ def application(
 
     def serve(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         status, headers, body = respond(environ)
-        path = urlsplit(environ["REQUEST_URI"]).path
+        _, route, method = _asked(environ)
         # Any other path may hold a mistyped query, and in it a token.
-        _log(f'"{environ["REQUEST_METHOD"]} {path if path in routes else "…"}" {status}')
+        _log(f'"{method} {route if route in routes else "…"}" {status}')
         start_response(f"{status} {_phrase(status)}", [*headers.items()])
         return [body]
 
     return serve
+
+
+def _asked(environ: Mapping[str, Any]) -> tuple[SplitResult, str, str]:
+    """The URL, the path as routes spell it (a slash may end it), and the method."""
+    url = urlsplit(environ["REQUEST_URI"])
+    return url, url.path.removesuffix("/"), environ["REQUEST_METHOD"]
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:

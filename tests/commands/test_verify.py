@@ -629,9 +629,7 @@ def test_a_wrong_setting_is_named_with_exit_code_2(
 
 def test_a_wrong_field_of_an_app_is_named_without_its_value(in_folder: Archive) -> None:
     in_folder.holds()
-    in_folder.configure(
-        shop={**GITHUB, "secrets": ["env:NO_SUCH_VARIABLE", "canary"], "max_age": 1}
-    )
+    in_folder.configure(shop={**GITHUB, "secrets": ["env:NO_SUCH_VARIABLE", "canary"]})
     done = in_folder.verify()
 
     assert done.exit_code == 2

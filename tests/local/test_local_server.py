@@ -214,12 +214,17 @@ def test_any_other_method_is_405_and_told_what_is_allowed(server: Running, metho
     assert said == {"result": "fail", "reason": "Method not allowed: send POST"}
 
 
-@pytest.mark.parametrize("target", ["/", "/inputs", "/input/", "/input&token=x", "/%69nput", "*"])
+@pytest.mark.parametrize("target", ["/", "/inputs", "/input//", "/input&token=x", "/%69nput", "*"])
 @pytest.mark.parametrize("method", ["POST", "GET", "BREW"])
 def test_any_other_path_is_told_the_right_one(server: Running, target: str, method: str) -> None:
     status, said, _ = server.post(b"{}", target, method)
 
     assert (status, said) == (404, NO_SUCH_PATH)
+
+
+def test_a_slash_may_end_the_path(server: Running) -> None:
+    assert server.post(b"{}", TARGET.replace("/input", "/input/"))[0] == 200
+    assert server.stored() == [b"{}"]
 
 
 def test_a_whole_address_is_read_as_its_path(server: Running) -> None:
