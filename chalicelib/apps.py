@@ -33,8 +33,14 @@ FIELDS = {
 }
 
 
+class _File(NamedTuple):
+    path: str
+    mtime_ns: int
+    size: int
+
+
 _MAX_APPS = 256  # kept for the next request
-_apps: dict[tuple[str, str, tuple[tuple[str, str], ...]], App] = {}
+_apps: dict[tuple[str, _File | None, tuple[tuple[str, str], ...]], App] = {}
 
 
 class AppError(SettingError):
@@ -62,12 +68,13 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
 
     Secrets are resolved here, once per container, and no later than `deadline` leaves time for.
     """
-    configured = entries(environ)
+    file = _file(environ)
+    configured = _load(file) if file else {}
     if name not in configured:
         return App(source=source_of(name))
     entry = configured[name]
     _check_shape(name, entry)
-    cache_key = name, json.dumps(entry), tuple(secrets.env_references(entry, environ))
+    cache_key = name, file, tuple(secrets.env_references(entry, environ))
     app = _apps.get(cache_key)
     if app is None:
         app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
@@ -79,17 +86,8 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
 
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
-    named = environ.get("APPS_FILE", "").strip()
-    path = os.path.join(ROOT, named or DEFAULT_FILE)
-    try:
-        stat = os.stat(path)
-        return _load(path, stat.st_mtime_ns, stat.st_size)
-    except FileNotFoundError:
-        if named:
-            raise SettingError("APPS_FILE", f"names {named!r}, which is not there") from None
-        return {}
-    except OSError as error:
-        raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
+    file = _file(environ)
+    return _load(file) if file else {}
 
 
 def read_app(name: str, entry: Any, resolve: Callable[[str], str]) -> App:
@@ -133,11 +131,28 @@ def _check_kind(name: str, field: str, value: Any) -> None:
             raise AppError(name, f"{field}[{index}]", "use text")
 
 
-@lru_cache(maxsize=4)
-def _load(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
+def _file(environ: Mapping[str, str]) -> _File | None:
+    """APPS_FILE as it is now; None where none is named and the usual one is not there."""
+    named = environ.get("APPS_FILE", "").strip()
+    path = os.path.join(ROOT, named or DEFAULT_FILE)
     try:
-        with open(path, "rb") as file:
-            apps = json.loads(file.read(), object_pairs_hook=_no_repeats)
+        stat = os.stat(path)
+    except FileNotFoundError:
+        if named:
+            raise SettingError("APPS_FILE", f"names {named!r}, which is not there") from None
+        return None
+    except OSError as error:
+        raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
+    return _File(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _load(file: _File) -> dict[str, Any]:
+    try:
+        with open(file.path, "rb") as stream:
+            apps = json.loads(stream.read(), object_pairs_hook=_no_repeats)
+    except OSError as error:
+        raise SettingError("APPS_FILE", f"cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, _Repeated) else "is not JSON"
         raise SettingError("APPS_FILE", problem) from None
