@@ -35,8 +35,14 @@ FIELDS = {
 }
 
 
+class _File(NamedTuple):
+    path: str
+    mtime_ns: int
+    size: int
+
+
 _MAX_APPS = 256  # kept for the next request
-_apps: dict[tuple[str, str, tuple[tuple[str, str], ...]], App] = {}
+_apps: dict[tuple[str, _File | None, tuple[tuple[str, str], ...]], App] = {}
 
 
 class AppError(SettingError):
@@ -73,13 +79,14 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
 
     Secrets are resolved here, once per container, and no later than `deadline` leaves time for.
     """
-    configured = entries(environ)
+    file = _file(environ)
+    configured = _entries(file, environ)
     if name not in configured:
         return App(source=source_of(name))
     entry = configured[name]
     with located(environ):
         _check_shape(name, entry)
-        cache_key = name, json.dumps(entry), tuple(secrets.env_references(entry, environ))
+        cache_key = name, file, tuple(secrets.env_references(entry, environ))
         app = _apps.get(cache_key)
         if app is None:
             app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
@@ -99,28 +106,13 @@ def entries(environ: Mapping[str, str]) -> dict[str, Any]:
 
     Raises SettingError for a file that cannot be read, or is named and not there.
     """
-    from_file = file_entries(environ)
-    if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
-        from chalicelib.tryout import APPS
-
-        return {**APPS, **from_file}
-    return from_file
+    return _entries(_file(environ), environ)
 
 
 def file_entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """The content of APPS_FILE, by app; empty where there is no file and none is named."""
-    path = apps_file(environ)
-    try:
-        stat = os.stat(path)
-        return _load(path, stat.st_mtime_ns, stat.st_size)
-    except FileNotFoundError:
-        if named := environ.get("APPS_FILE", "").strip():
-            raise SettingError(
-                "APPS_FILE", f"names {named!r}, which is not there ({path})"
-            ) from None
-        return {}
-    except OSError as error:
-        raise SettingError("APPS_FILE", f"cannot be read ({path}): {error.strerror}") from None
+    file = _file(environ)
+    return _load(file) if file else {}
 
 
 @contextmanager
@@ -184,11 +176,38 @@ def _check_kind(name: str, field: str, value: Any) -> None:
             raise AppError(name, f"{field}[{index}]", "use text")
 
 
-@lru_cache(maxsize=4)
-def _load(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
+def _entries(file: _File | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    from_file = _load(file) if file else {}
+    if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
+        from chalicelib.tryout import APPS
+
+        return {**APPS, **from_file}
+    return from_file
+
+
+def _file(environ: Mapping[str, str]) -> _File | None:
+    """APPS_FILE as it is now; None where none is named and the usual one is not there."""
+    path = apps_file(environ)
     try:
-        with open(path, "rb") as file:
-            apps = json.loads(file.read(), object_pairs_hook=_no_repeats)
+        stat = os.stat(path)
+    except FileNotFoundError:
+        if named := environ.get("APPS_FILE", "").strip():
+            problem = f"names {named!r}, which is not there ({path})"
+            raise SettingError("APPS_FILE", problem) from None
+        return None
+    except OSError as error:
+        raise SettingError("APPS_FILE", f"cannot be read ({path}): {error.strerror}") from None
+    return _File(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _load(file: _File) -> dict[str, Any]:
+    path = file.path
+    try:
+        with open(path, "rb") as stream:
+            apps = json.loads(stream.read(), object_pairs_hook=_no_repeats)
+    except OSError as error:
+        raise SettingError("APPS_FILE", f"cannot be read ({path}): {error.strerror}") from None
     except _Repeated as error:
         raise SettingError("APPS_FILE", f"{error} ({path})") from None
     except json.JSONDecodeError as error:

@@ -59,6 +59,9 @@ def _look_up(kind: str, name: str, deadline: Deadline) -> str:
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
     # boto3 knows AWS_DEFAULT_REGION alone; the stores take AWS_REGION first, and so do secrets.
     region = os.environ.get("AWS_REGION") or None
+    seconds = min(LOOKUP_TIMEOUT, deadline.left_before_put())
+    if seconds <= 0:
+        raise UnresolvedSecret(f"the {kind}: reference fails: no time is left to look it up")
     ended: list[Any] = []
 
     def ask() -> None:
@@ -70,7 +73,7 @@ def _look_up(kind: str, name: str, deadline: Deadline) -> str:
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(max(0.0, min(LOOKUP_TIMEOUT, deadline.left_before_put())))
+    thread.join(seconds)
     value = ended[0] if ended else TimeoutError()
     if isinstance(value, Exception):  # the type alone: the text may quote the name
         raise UnresolvedSecret(f"the {kind}: reference fails: {type(value).__name__}") from None

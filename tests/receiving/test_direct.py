@@ -208,6 +208,25 @@ def test_body_base64_is_kept_byte_for_byte(archive: Path, body: bytes, extension
     assert list(stored(archive).values()) == [body]
 
 
+def test_what_lambda_takes_for_json_is_kept_though_it_is_none(archive: Path) -> None:
+    result = deliver({"app": "shop", "body": [float("nan")]}, Context())
+
+    assert result["key"].endswith(".bin")
+    assert list(stored(archive).values()) == [b"[NaN]"]
+
+
+def test_who_aws_lets_in_signs_nothing_whatever_the_app_asks_of_senders(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = {"shop": {"source": "github", "secrets": ["secret"], "signature": "require"}}
+    (tmp_path / "apps.json").write_text(json.dumps(apps))
+    monkeypatch.setenv("APPS_FILE", str(tmp_path / "apps.json"))
+    result = deliver({"app": "shop", "body": 1}, Context())
+
+    assert result["result"] == "success"
+    assert metadata(archive, result)["verdict"] == "unchecked"
+
+
 @pytest.mark.parametrize(
     ("bucket", "found"),
     [
