@@ -4,19 +4,24 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Four at once, as many only wait; tests of one group share what they set up.
+PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup
 
 STAGE ?= dev
 
-.PHONY: run test test-all lint package deploy smoke-aws pins clean
+.PHONY: run test test-slow test-all lint package deploy smoke-aws pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
 
-test: lint ## lint, types, and all but the slowest tests; four at once, as many only wait
-	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not slow"
+test: lint ## for every save: lint, types, and all tests but the slow and the heavy ones
+	$(PYTEST) -m "not slow and not heavy"
 
-test-all: lint ## everything, the slow suites too
-	$(BIN)/pytest -q -n 4 --dist loadgroup
+test-slow: $(VENV)/test.done ## the slow ones that need nothing but Python and what pip installs
+	$(PYTEST) -m "slow and not heavy"
+
+test-all: lint ## everything
+	$(PYTEST)
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

@@ -149,24 +149,6 @@ def test_make_run_serves_what_is_installed(installed: Path) -> None:
     assert (installed / "archive/events" / answer["key"]).read_bytes() == SENT.read_bytes()
 
 
-def test_make_test_lints_and_runs_the_tests_that_are_not_slow(installed: Path) -> None:
-    done = subprocess.run(
-        ["make", "--dry-run", "test"],
-        cwd=installed,
-        env=fresh_shell(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout.splitlines() == [
-        ".venv/bin/ruff check .",
-        ".venv/bin/ruff format --check .",
-        ".venv/bin/mypy",
-        '.venv/bin/pytest -q -n 4 --dist loadgroup -m "not slow"',
-    ]
-
-
 def test_the_last_of_the_lines_by_hand_serves(installed: Path) -> None:
     assert serves_by_hand(installed)
 
