@@ -28,7 +28,7 @@ KNOWS = {
     "the library": {"reading"},  # hookshelf/__init__.py: `from hookshelf import Archive`
     "reading": BELOW,
     "deploy": BELOW,
-    "local": BELOW,
+    "local": BELOW | {"app.py"},  # which it serves
     "doctor": BELOW | {"deploy"},
     "smoke": BELOW | {"deploy"},
     "commands": BELOW | {"the library", "reading", "deploy", "local", "doctor"},

@@ -36,10 +36,15 @@ def defined_in(tree: ast.Module) -> Iterator[str]:
         names: list[str] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = [node.name]
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_type_variable(node):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [target.id for target in targets if isinstance(target, ast.Name)]
         yield from (name for name in names if not name.startswith("_"))
+
+
+def is_type_variable(node: ast.Assign | ast.AnnAssign) -> bool:
+    """`T = TypeVar("T")`, which means whatever its function says."""
+    return isinstance(node.value, ast.Call) and "TypeVar" in ast.unparse(node.value.func)
 
 
 def is_program(tree: ast.Module) -> bool:
@@ -87,6 +92,7 @@ def test_every_name_of_a_protocol_is_one_that_two_of_its_modules_have(folder: st
         ("def main(): ...\nif __name__ == '__main__': ...", "def main(): ...", ["main"]),
         ("def _check(): ...", "def _check(): ...", []),
         ("from x import Event", "class Event: ...", []),
+        ("T = TypeVar('T')", "T = TypeVar('T')", []),
     ],
 )
 def test_the_search_for_names_sees_them(first: str, second: str, names: list[str]) -> None:
@@ -112,8 +118,8 @@ def test_a_name_of_a_protocol_is_no_other_folders() -> None:
 
 # --- facts
 
-# Of a unit in another, or how many there are of something in general: no fact of ours.
-OF_UNITS = {1000, 1024, 3600, 86_400, 1_000_000}
+# How many of one unit are another, and the usual buffer: no facts of ours.
+OF_UNITS = {1000, 1024, 3600, 65_536, 86_400, 1_000_000}
 
 
 def texts(tree: ast.Module) -> Iterator[str]:
@@ -132,8 +138,8 @@ def texts(tree: ast.Module) -> Iterator[str]:
 
 
 def wordings(tree: ast.Module) -> Iterator[str]:
-    """Sentences, and most of one."""
-    yield from (text for text in texts(tree) if len(text) >= 20 and text.strip().count(" ") >= 2)
+    """Sentences, and most of one: four words or more."""
+    yield from (text for text in texts(tree) if len(text) >= 20 and text.strip().count(" ") >= 3)
 
 
 def addresses(tree: ast.Module) -> Iterator[str]:
