@@ -42,7 +42,8 @@ LIBRARIES = {
     + ["hookshelf/doctor/*", "hookshelf/smoke/*"],
     "botocore": ["chalicelib/sigv4.py", "chalicelib/store/*", "hookshelf/aws.py"]
     + ["hookshelf/deploy/*", "hookshelf/doctor/*", "hookshelf/smoke/*"],
-    "chalice": ["app.py", "chalicelib/gateway.py"],
+    "chalice": ["app.py", "chalicelib/gateway.py", "chalicelib/local*.py"],
+    "waitress": ["chalicelib/local_server.py"],
     "click": ["hookshelf/commands/*", "hookshelf/*__main__.py"],
     "duckdb": ["hookshelf/reading/*"],
     "findpython": ["hookshelf/deploy/*"],
