@@ -83,7 +83,7 @@ def run(
         response = refused.response
     except Exception as error:
         response = _explained(error, fields)
-    is_unconfigured = response is responses.NO_TOKEN or "setting" in fields
+    unconfigured = response is responses.NO_TOKEN or "setting" in fields
     app = "" if response is responses.APP_NOT_ALLOWED else fields.get("app", "")
     if failure_status and response.status != 200:
         response = response._replace(status=failure_status)
@@ -100,7 +100,7 @@ def run(
             status=response.status,
             app=app,
             stage_variables=arrival.stage_variables,
-            is_unconfigured=is_unconfigured,
+            unconfigured=unconfigured,
         ),
     )
     return response

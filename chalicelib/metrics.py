@@ -26,7 +26,7 @@ def metric_fields(
     status: int,
     app: str = "",
     stage_variables: Mapping[str, str] | None = None,
-    is_unconfigured: bool = False,
+    unconfigured: bool = False,
 ) -> dict[str, Any]:
     """The fields that count one response, where METRICS_NAMESPACE asks for it.
 
@@ -41,7 +41,7 @@ def metric_fields(
     if app:
         fields["App"] = app if _is_known(app, environ, stage_variables or {}) else OTHER
         directives[0]["Dimensions"].append(["App", "Status"])
-    if is_unconfigured:
+    if unconfigured:
         fields["Unconfigured"] = 1
         directives.append(_directive(namespace, "Unconfigured", [[]]))
     milliseconds = int(arrived.timestamp() * 1000)
