@@ -67,6 +67,9 @@ def is_hmac_sha256(secrets: Iterable[bytes], message: bytes, signatures: Iterabl
     return any([hmac.compare_digest(mac, signature) for mac in computed for signature in given])
 
 
+SHA256_HEADER = "x-hub-signature-256"  # of GitHub and of Meta
+
+
 def is_sha256_header(secrets: Iterable[bytes], message: bytes, header: str) -> bool:
     """Whether a header is `sha256=<hex>` of the HMAC of `message`, as GitHub and Meta write it."""
     scheme, _, digest = header.partition("=")

@@ -14,15 +14,13 @@ from uuid import UUID
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, form_field, json_text, parse_json, text
-from chalicelib.signatures import hmac_sha256, is_sha256_header
+from chalicelib.signatures import SHA256_HEADER, hmac_sha256, is_sha256_header
 from chalicelib.sources import Keys, Source, text_secret
-
-SIGNATURE = "x-hub-signature-256"
 
 
 def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether GitHub signed these bytes."""
-    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SIGNATURE, ""))
+    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SHA256_HEADER, ""))
 
 
 def events(delivery: Delivery) -> Iterator[Event]:
@@ -67,7 +65,7 @@ def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
     """The headers GitHub would send."""
     digest = hmac_sha256(text_secret(secret), body).hex()
     return {
-        SIGNATURE: f"sha256={digest}",
+        SHA256_HEADER: f"sha256={digest}",
         "x-github-event": "push",
         "x-github-delivery": str(UUID(digest[:32])),
     }
@@ -75,7 +73,7 @@ def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
 
 SOURCE = Source(
     name="github",
-    signature_headers=(SIGNATURE,),
+    signature_headers=(SHA256_HEADER,),
     id_headers=("x-github-delivery", "x-github-event"),
     other_headers=(
         "x-github-hook-id",

@@ -13,15 +13,13 @@ from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, elements, event, json_text, members, parse_json, text
-from chalicelib.signatures import hmac_sha256, is_sha256_header
+from chalicelib.signatures import SHA256_HEADER, hmac_sha256, is_sha256_header
 from chalicelib.sources import HandshakeRequest, HandshakeResponse, Keys, Source, echo, text_secret
-
-SIGNATURE = "x-hub-signature-256"
 
 
 def verify(delivery: Delivery, keys: Keys) -> bool:
     """Whether Meta signed these bytes."""
-    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SIGNATURE, ""))
+    return is_sha256_header(keys.secrets, delivery.body, delivery.headers.get(SHA256_HEADER, ""))
 
 
 def handshake(request: HandshakeRequest, keys: Keys) -> HandshakeResponse | None:
@@ -68,12 +66,12 @@ def example(n: int, at: int) -> bytes:
 
 def sign(body: bytes, secret: str, at: int) -> dict[str, str]:
     """The header Meta would send."""
-    return {SIGNATURE: "sha256=" + hmac_sha256(text_secret(secret), body).hex()}
+    return {SHA256_HEADER: "sha256=" + hmac_sha256(text_secret(secret), body).hex()}
 
 
 SOURCE = Source(
     name="meta",
-    signature_headers=(SIGNATURE,),
+    signature_headers=(SHA256_HEADER,),
     secret=text_secret,
     verify=verify,
     handshake=handshake,

@@ -107,7 +107,7 @@ def command(options: ReadOptions, *, rejected: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def check(archived: ArchivedKey, environ: Mapping[str, str]) -> Checked:
+def _checked(archived: ArchivedKey, environ: Mapping[str, str]) -> Checked:
     """The verdict on one archived delivery. Raises NotFound, Unreadable or SettingError."""
     key = archived.key
     obj = open_store(from_environment(environ), archived.bucket).get(str(key))

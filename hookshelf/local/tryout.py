@@ -15,7 +15,7 @@ from chalicelib.sources import Source
 _SEED = sha256(b"hookshelf: for trying out only").digest()
 
 
-def secret(seed: bytes = _SEED) -> str:
+def tryout_secret(seed: bytes = _SEED) -> str:
     """A secret that every source with secrets can read, though only some write `whsec_`."""
     return "whsec_" + base64.b64encode(seed).decode()
 
@@ -46,10 +46,10 @@ def public_key_of(private_key_pem: str) -> str:
 
 def signing_key(source: Source) -> str:
     """What `source` signs with when nothing is given."""
-    return secret() if source.secret else private_key()
+    return tryout_secret() if source.secret else private_key()
 
 
 def new_key(source: Source) -> str:
     """Likewise, but new and not for trying out only."""
     seed = token_bytes(32)
-    return secret(seed) if source.secret else private_key(seed)
+    return tryout_secret(seed) if source.secret else private_key(seed)

@@ -258,7 +258,7 @@ def test_what_is_no_json_is_told_with_file_and_line(tmp_path: Path) -> None:
 
 
 def test_the_keys_for_trying_out_are_those_that_send_signs_with() -> None:
-    assert tryout.secret() == SECRET
+    assert tryout.tryout_secret() == SECRET
     assert tryout.public_key_of(tryout.private_key()) == PUBLIC_KEY
     assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {"sumo"}
 

@@ -119,7 +119,7 @@ def test_a_503_says_when_to_try_again(refusing: None) -> None:
 def test_the_table_of_settings_names_every_variable_of_ours_and_no_other() -> None:
     named = {variable.strip("`") for variable, *_ in rows("Variable", "Unset")}
     # What WSGI calls the parts of a request, in chalicelib/local_server.py.
-    wsgi = re.compile("HTTP_|REQUEST_|wsgi|(TRANSFER_ENCODING|PATH_INFO|QUERY_STRING)$")
+    wsgi = re.compile("(HTTP|REQUEST|CONTENT)_|(TRANSFER_ENCODING|PATH_INFO|QUERY_STRING)$")
     texts = {text for text in texts_of(IN_LAMBDA) if VARIABLE.fullmatch(text)}
     read = {text for text in texts if not wsgi.match(text)}
 
