@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAGE ?= dev
 ARCH ?= arm64
 
-.PHONY: run test test-all lint package deploy smoke-aws clean
+.PHONY: run test test-all lint package deploy smoke-aws bench clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -31,6 +31,9 @@ deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=
 
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)
+
+bench: $(VENV)/test.done ## what receiving costs beside its peers, at most 40 minutes; ARGS=--help
+	@$(BIN)/python -m bench.receive $(ARGS)
 
 clean: ## remove the virtual environment and what was packaged; the archive stays
 	rm -rf $(VENV) build

@@ -1,7 +1,7 @@
 """An S3 server that takes every put: `python -m bench.receive.bucket` prints its port.
 
-It runs in a process of its own and costs the same for everybody. `Expect: 100-continue` is honoured.
-GET answers with the last body that was put, so that what is measured is known to have been stored.
+It runs in a process of its own and costs the same for everybody; `Expect: 100-continue` is
+honoured. GET gives the body that was put last: what is measured is known to have been stored.
 """
 
 from __future__ import annotations
@@ -54,8 +54,28 @@ class Connection:
     """What has come over one connection of the request that is being read."""
 
     received: bytearray = field(default_factory=bytearray)
-    end: int = 0  # of head and body, once the head is there
     head: bytes = b""
+    end: int = 0  # of head and body; 0 while the head has not come
+
+    def take(self, data: bytes) -> bool:
+        """Add what came. Whether that completed a head which waits for `100 Continue`."""
+        self.received += data
+        end = self.received.find(b"\r\n\r\n") + 4
+        if self.end or end < 4:
+            return False
+        self.head = bytes(self.received[:end]).lower()
+        length = self.head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+        self.end = end + int(length or 0)
+        return b"100-continue" in self.head
+
+    def body(self) -> bytes | None:
+        """The body of a whole request, which then is done with; None where some is missing."""
+        if not self.end or len(self.received) < self.end:
+            return None
+        body = bytes(self.received[len(self.head) : self.end])
+        self.received.clear()
+        self.end = 0
+        return body
 
 
 def serve(listener: socket.socket) -> None:
@@ -92,23 +112,12 @@ def read(sock: socket.socket, connection: Connection, last: bytes) -> bytes | No
     data = sock.recv(1 << 20)
     if not data:
         raise ConnectionResetError
-    received = connection.received
-    received += data
-    if not connection.end:
-        if b"\r\n\r\n" not in received:
-            return None
-        connection.head = bytes(received[: received.index(b"\r\n\r\n") + 4])
-        lower = connection.head.lower()
-        length = lower.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-        connection.end = len(connection.head) + int(length or 0)
-        if b"100-continue" in lower:
-            sock.sendall(CONTINUE)
-    if len(received) < connection.end:
+    if connection.take(data):
+        sock.sendall(CONTINUE)
+    body = connection.body()
+    if body is None:
         return None
-    body = bytes(received[len(connection.head) : connection.end])
-    received.clear()
-    connection.end = 0
-    if connection.head.startswith(b"GET"):
+    if connection.head.startswith(b"get"):
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(last) + last)
         return None
     sock.sendall(PUT)

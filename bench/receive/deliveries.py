@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chalicelib.sources.sendgrid import sign
-from hookshelf import tryout
+from hookshelf.local import tryout
 
 TOKEN = "a-token-for-measuring-0123456789"
 APP = "sendgrid"

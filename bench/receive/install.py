@@ -12,14 +12,13 @@ import platform
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.receive import deliveries
 from bench.receive.runtime import Function
-from hookshelf import package, packaging, template
+from hookshelf.deploy import package, packaging, template
 
 PEERS = Path(__file__).parent / "peers"
 BUILD = Path(__file__).parents[2] / "build" / "bench"
@@ -54,14 +53,14 @@ class Installed:
     versions: Mapping[str, str]
 
 
-def install(bucket_url: str, say: Any) -> Installed:
+def install(bucket_url: str, say: Callable[[str], None]) -> Installed:
     """Install what is missing. `say` is told of each step that takes long. Raises InstallError."""
     BUILD.mkdir(parents=True, exist_ok=True)
     python = _runtime(say)
     built, ours = _package(say)
     properties = built.template["Resources"]["APIHandler"]["Properties"]
     peers = _python_peers(python, ours, say)
-    node, notes, node_versions = _node_peers(say)
+    node, notes, node_versions = node_peers(say)
     apps_file = BUILD / "apps.json"
     apps_file.write_text(json.dumps(deliveries.APPS_FILE))
     start = [str(python), "-m", "awslambdaric", properties["Handler"]]
@@ -74,9 +73,7 @@ def install(bucket_url: str, say: Any) -> Installed:
     functions = [
         *peers,
         Function("hookshelf", start, ours, environ),
-        Function(
-            "hookshelf, signed", start, ours, environ | {"APPS_FILE": str(apps_file)}
-        ),
+        Function("hookshelf, signed", start, ours, environ | {"APPS_FILE": str(apps_file)}),
         *node,
     ]
     return Installed(
@@ -112,7 +109,7 @@ def _in_lambda(function: Function, bucket_url: str) -> Function:
     )
 
 
-def _runtime(say: Any) -> Path:
+def _runtime(say: Callable[[str], None]) -> Path:
     """An interpreter with what Lambda's runtime holds, bytecode included."""
     python = packaging.best_python()
     home = BUILD / "runtime"
@@ -121,11 +118,11 @@ def _runtime(say: Any) -> Path:
         _run("venv", [str(python), "-m", "venv", str(new)])
         _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", *RUNTIME])
 
-    _once(home, [str(python), *RUNTIME], make, say)
+    once(home, [str(python), *RUNTIME], make, say)
     return home / "bin" / "python"
 
 
-def _package(say: Any) -> tuple[packaging.Package, Path]:
+def _package(say: Callable[[str], None]) -> tuple[packaging.Package, Path]:
     """Our zip for this machine, by the project's own packaging, and the zip unzipped."""
     say("packaging hookshelf")
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
@@ -140,14 +137,14 @@ def _package(say: Any) -> tuple[packaging.Package, Path]:
     return built, folder
 
 
-def _python_peers(python: Path, ours: Path, say: Any) -> list[Function]:
+def _python_peers(python: Path, ours: Path, say: Callable[[str], None]) -> list[Function]:
     def make(new: Path) -> None:
         # As a Chalice zip ships them: without bytecode, and Lambda's /var/task is read-only.
         target = ["--quiet", "--no-compile", "--target", str(new)]
         _run("pip", [str(python), "-m", "pip", "install", *target, *CONVENTIONAL])
 
     conventional = BUILD / "conventional"
-    _once(conventional, CONVENTIONAL, make, say)
+    once(conventional, CONVENTIONAL, make, say)
     for cache in list(conventional.rglob("__pycache__")):
         shutil.rmtree(cache)
     shutil.copy(PEERS / "conventional" / "app.py", conventional)
@@ -160,30 +157,30 @@ def _python_peers(python: Path, ours: Path, say: Any) -> list[Function]:
     ]
 
 
-def _node_peers(say: Any) -> tuple[list[Function], list[str], dict[str, str]]:
+def node_peers(say: Callable[[str], None]) -> tuple[list[Function], list[str], dict[str, str]]:
     """The Node original, plain and bundled; nothing where there is no Node."""
     if not (shutil.which("node") and shutil.which("npm")):
         return [], ["There is no Node here (apt-get install nodejs npm): its rows are empty."], {}
     plain, bundled = BUILD / "node", BUILD / "node-bundled"
     wanted = (PEERS / "node" / "package.json").read_text(encoding="utf-8")
+    options = ["--bundle", "--minify", "--platform=node", "--log-level=error"]
 
     def make(new: Path) -> None:
         shutil.copytree(PEERS / "node", new)
         _npm(new, ["install"])
 
-    _once(plain, [wanted], make, say)
+    once(plain, [wanted], make, say)
     shutil.copy(PEERS / "node" / "app.js", plain)
     bundled.mkdir(exist_ok=True)
     esbuild = [str(plain / "node_modules" / ".bin" / "esbuild"), str(plain / "app.js")]
-    options = ["--bundle", "--minify", "--platform=node", "--log-level=error"]
     _run("esbuild", [*esbuild, *options, f"--outfile={bundled / 'app.js'}"])
-    client, notes = _node_client(say)
+    client, notes = node_client(say)
     start = ["node", str(client), "app.app"]
     functions = [Function("Node", start, plain), Function("Node, bundled", start, bundled)]
     return functions, notes, _node_versions(plain)
 
 
-def _node_client(say: Any) -> tuple[Path, list[str]]:
+def node_client(say: Callable[[str], None]) -> tuple[Path, list[str]]:
     """Lambda's runtime client for Node, or the loop of ours where it cannot be built."""
     home = BUILD / "aws-lambda-ric"
 
@@ -191,7 +188,7 @@ def _node_client(say: Any) -> tuple[Path, list[str]]:
         new.mkdir(parents=True)
         (new / "package.json").write_text('{"private": true}\n')
         _npm(new, ["install", "aws-lambda-ric"])
-        if not list(new.rglob("build/Release/*.node")):
+        if not list(new.glob("node_modules/aws-lambda-ric/dist/*.node")):
             raise InstallError("npm ran no install scripts")
 
     missing = sorted(
@@ -200,7 +197,7 @@ def _node_client(say: Any) -> tuple[Path, list[str]]:
     why = f"apt-get install {' '.join(missing)}" if missing and not home.exists() else ""
     if not why:
         try:
-            _once(home, ["aws-lambda-ric"], make, say)
+            once(home, ["aws-lambda-ric"], make, say)
         except InstallError as error:
             why = f"its build says: {str(error).splitlines()[-1]}"
     if not why:
@@ -209,7 +206,9 @@ def _node_client(say: Any) -> tuple[Path, list[str]]:
     return PEERS / "node" / "loop.mjs", [f"{loop}, as aws-lambda-ric could not be built: {why}"]
 
 
-def _once(home: Path, recipe: Sequence[str], make: Any, say: Any) -> None:
+def once(
+    home: Path, recipe: Sequence[str], make: Callable[[Path], None], say: Callable[[str], None]
+) -> None:
     """Make a folder unless it is there, made by the same recipe. An interrupted one is not."""
     stamp = home.with_suffix(".recipe")
     if home.exists() and stamp.exists() and stamp.read_text() == repr(list(recipe)):
@@ -226,10 +225,10 @@ def _npm(folder: Path, arguments: Sequence[str]) -> None:
     _run("npm", ["npm", *arguments, *options], cwd=folder)
 
 
-def _run(name: str, command: Sequence[str], **options: Any) -> str:
+def _run(name: str, command: Sequence[str], cwd: Path | None = None) -> str:
     environ = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environ, **options
+        command, capture_output=True, text=True, check=False, env=environ, cwd=cwd
     )
     if done.returncode:
         why = (done.stderr.strip() or done.stdout.strip())[-2000:]
@@ -243,7 +242,9 @@ def _versions(python: Path) -> dict[str, str]:
         "import platform; from importlib.metadata import version as v; "
         f"print(platform.python_version(), *[v(name) for name in {names}])"
     )
-    return dict(zip(["Python", *names], _run("python", [str(python), "-c", program]).split(), strict=True))
+    return dict(
+        zip(["Python", *names], _run("python", [str(python), "-c", program]).split(), strict=True)
+    )
 
 
 def _node_versions(folder: Path) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from bench.receive.bucket import Bucket
 from bench.receive.runtime import Function, FunctionFailed, Running
@@ -16,9 +17,9 @@ WARM_UP, CALLS = 50, 200  # deliveries to one container, before those that are c
 PAUSED_CALLS = 6  # likewise under a share of a CPU, with a pause before each
 PAUSE = 0.03  # seconds: longer than the period that a share is given out in
 
-# What one life of a function gives, by measure; then all of them, by function and measure.
-Sample = dict[str, float]
-Samples = dict[str, dict[str, list[float]]]
+Sample = dict[str, float]  # what one life of a function gives, by measure
+Samples = dict[str, dict[str, list[float]]]  # of each round, by function and measure
+Key = TypeVar("Key")
 
 
 def full_speed(function: Function, event: bytes) -> Sample:
@@ -27,7 +28,6 @@ def full_speed(function: Function, event: bytes) -> Sample:
     Milliseconds; `warm_cpu` is of one delivery, `peak` is in MB.
     """
     with Running(function) as running:
-        spawned = time.perf_counter()
         init = running.start()
         first_invoke = running.deliver(event)
         first = init + first_invoke
@@ -72,16 +72,24 @@ def large_body(function: Function, usual: bytes, large: bytes) -> Sample:
 
 
 def interleaved(
-    rounds: int, measures: Mapping[str, Callable[[], Sample]], say: Callable[[str], None]
-) -> Samples:
-    """Run every measure once a round. `say` is told of each round. Raises FunctionFailed."""
-    samples: Samples = {name: {} for name in measures}
+    rounds: int,
+    measures: Mapping[Key, Callable[[], Sample]],
+    say: Callable[[str], None],
+    *,
+    until: float = math.inf,
+) -> dict[Key, dict[str, list[float]]]:
+    """Run every measure once a round, and at least one round; none begins after `until`.
+
+    `until` is of time.monotonic; `say` is told of each round. Raises FunctionFailed.
+    """
+    samples: dict[Key, dict[str, list[float]]] = {key: {} for key in measures}
     for number in range(rounds):
+        if number and time.monotonic() > until:
+            break
         say(f"round {number + 1} of {rounds}")
-        names = list(measures)
-        for name in names if number % 2 == 0 else reversed(names):
-            for measure, value in measures[name]().items():
-                samples[name].setdefault(measure, []).append(value)
+        for key in list(measures)[:: 1 if number % 2 == 0 else -1]:
+            for measure, value in measures[key]().items():
+                samples[key].setdefault(measure, []).append(value)
     return samples
 
 

@@ -37,13 +37,13 @@ class Limit:
 
     number: str  # of the promise, for reference
     what: str  # for people
-    table: str  # which of the measurements
     measure: str
     ours: str
     at_most: float
     against: str = ""  # a ratio to this one; the figure itself where empty
     unit: str = ""
     aim: float | None = None
+    memory: int = 0  # MB: under the share of a CPU that comes with it; 0: a whole one
 
 
 @dataclass(frozen=True)

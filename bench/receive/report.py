@@ -85,9 +85,10 @@ class Report:
                 ]
             )
         head = ["", "first ms", "÷ Node", "÷ bundled", "÷ conv.", "÷ empty", "CPU ms"]
-        return _table(
-            [*head, "warm CPU µs", "÷ Node", "÷ bundled", "warm ms", "peak MB"], rows
-        ) + f"\n\nThe zip has {self.zip_bytes / 1e6:.1f} MB."
+        return (
+            _table([*head, "warm CPU µs", "÷ Node", "÷ bundled", "warm ms", "peak MB"], rows)
+            + f"\n\nThe zip has {self.zip_bytes / 1e6:.1f} MB."
+        )
 
     def _against(self, ours: Sequence[float], measure: str, peer: str) -> str:
         if peer not in self.full_speed:
@@ -144,9 +145,10 @@ class Report:
                 if seen
                 else ABSENT
             )
+            what = limit.what + (f", at {limit.memory} MB" if limit.memory else "")
             at_most = f"{limit.at_most:g}{limit.unit}"
             aim = f" (aim {limit.aim:g})" if limit.aim else ""
-            rows.append([limit.number, limit.what, at_most + aim, shown, each.verdict.value])
+            rows.append([limit.number, what, at_most + aim, shown, each.verdict.value])
         return _table(["#", "", "at most", "median (quartiles)", "verdict"], rows)
 
 
@@ -165,7 +167,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     shown = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in lines
     ]
     rule = "| " + " | ".join("-" * width for width in widths) + " |"

@@ -167,7 +167,7 @@ class Running:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._api = RuntimeApi()
-        self._output = TemporaryFile()
+        self._output = TemporaryFile()  # noqa: SIM115 (closed on exit)
         self._spawned = time.perf_counter()
         self._process = subprocess.Popen(
             function.command,

@@ -108,6 +108,7 @@ def throttle() -> Iterator[Throttle]:
     for folder, version in _places():
         try:
             folder.mkdir()
+            (folder / "cgroup.procs").stat()  # the kernel's: it is no folder of a plain disk
             cgroup = Cgroup(folder, version=version)
             cgroup._set_quota(0.5)
         except OSError:
