@@ -121,5 +121,6 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "decimal fractions": lambda: _array_of(b"0.1"),
     "strings of one letter": lambda: _array_of(b'"a"'),
     "escaped letters": lambda: b'"' + b"\\u0041" * ((LARGEST - 2) // 6) + b'"',
+    "halves of surrogate pairs": lambda: b'"' + b"\\ud800" * ((LARGEST - 2) // 6) + b'"',
     "one long string": lambda: b'"' + b"x" * (LARGEST - 2) + b'"',
 }

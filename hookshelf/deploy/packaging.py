@@ -40,6 +40,7 @@ PRECOMPILED = (
     "chalice",
     "chalicelib",
     "cryptography",
+    "msgspec",
     "obstore",
     "typing_extensions.py",
 )
