@@ -8,6 +8,8 @@ import json
 # values cost up to 60 bytes of memory for each of the body's.
 LARGE = 256 * 1024
 
+BOM = b"\xef\xbb\xbf"  # the utf-8-sig codec would be loaded for it
+
 CONTENT_TYPES = {
     "json": "application/json",
     "form": "application/x-www-form-urlencoded",
@@ -30,14 +32,8 @@ def is_json(body: bytes) -> bool:
 def is_small_json(body: bytes) -> bool:
     """See is_json. Builds the values: quick where there are few."""
     try:
-        # Decoded here, because json.loads(bytes) would take UTF-16 as well. Numbers stay text:
-        # int() refuses more than 4,300 digits, and nobody reads the values.
-        json.loads(
-            body.decode("utf-8-sig"),
-            parse_int=_ignore,
-            parse_float=_ignore,
-            parse_constant=_refuse,
-        )
+        # Decoded here, because json.loads(bytes) would take UTF-16 as well.
+        _DECODER.decode(body.removeprefix(BOM).decode())
     except (ValueError, RecursionError):
         return False
     return True
@@ -49,7 +45,7 @@ def is_large_json(body: bytes) -> bool:
 
     try:
         body.decode()  # msgspec does not look
-        body = body.removeprefix(b"\xef\xbb\xbf")
+        body = body.removeprefix(BOM)
         # msgspec refuses half a surrogate pair. What is escaped plays no part: another letter takes
         # its place, once no escaped backslash is left that could be taken for an escape's.
         body = body.replace(rb"\\", b"x").replace(rb"\ud", rb"\ua").replace(rb"\uD", rb"\ua")
@@ -88,3 +84,7 @@ def _ignore(number: str) -> None:
 
 def _refuse(constant: str) -> None:
     raise ValueError("not a JSON number")
+
+
+# Numbers stay text: int() refuses more than 4,300 digits, and nobody reads the values.
+_DECODER = json.JSONDecoder(parse_int=_ignore, parse_float=_ignore, parse_constant=_refuse)

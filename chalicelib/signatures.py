@@ -76,12 +76,12 @@ def is_sha256_header(secrets: Iterable[bytes], message: bytes, header: str) -> b
 def is_ecdsa_p256(public_keys: Iterable[Any], message: bytes, signature: bytes) -> bool:
     """Whether `signature` (ASN.1 DER, not P1363) is ECDSA over P-256 with SHA-256 of `message`."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.hashes import SHA256
+
+    from chalicelib.ecdsa import ECDSA_SHA256
 
     for key in public_keys:
         try:
-            key.verify(signature, message, ECDSA(SHA256()))
+            key.verify(signature, message, ECDSA_SHA256)
         except InvalidSignature:
             continue
         return True
