@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 
 class _EcdsaSha256(ECDSA):
-    """cryptography's own, but for its constructor: to learn whether it could sign, which is not asked
-    of us, that loads RSA and every cipher, some 6 ms of a cold start.
+    """cryptography's own but for its constructor, which to learn whether it could sign, as nobody
+    asks of us, loads RSA and every cipher: some 6 ms of a cold start.
     """
 
     algorithm = SHA256()
