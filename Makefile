@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup
 
 STAGE ?= dev
 
-.PHONY: run test test-slow test-all lint package deploy smoke-aws pins clean
+.PHONY: run test test-slow test-all lint package deploy smoke-aws bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -36,6 +36,9 @@ deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=
 
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)
+
+bench: $(VENV)/test.done ## what receiving costs beside its peers, at most 40 minutes; ARGS=--help
+	@$(BIN)/python -m bench.receive $(ARGS)
 
 pins: $(VENV)/test.done ## requirements.txt anew from requirements.in: the newest versions, with hashes
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \

@@ -7,8 +7,13 @@ from chalice.app import IAMAuthorizer, Response
 
 from chalicelib import guards, receive
 from chalicelib.gateway import Gateway, to_chalice
+from chalicelib.prepare import prepare
 
-app = Gateway(app_name="hookshelf")
+IN_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+# In Lambda it never changes: a plain copy is read without decoding it for each request.
+ENVIRON = dict(os.environ) if IN_LAMBDA else os.environ
+
+app = Gateway(app_name="hookshelf", environ=ENVIRON)
 
 # Every method has a route, so that those we refuse hear so, and API Gateway's "Missing
 # Authentication Token" is not all they hear.
@@ -32,7 +37,7 @@ def deliver(event: object, context: object) -> dict[str, str]:
     """Archive what is invoked directly; every failure raises, so that Lambda retries."""
     from chalicelib import direct  # not on the way of a post: it loads pydantic
 
-    return direct.deliver(event, context, environ=os.environ, arrived=datetime.now(UTC))
+    return direct.deliver(event, context, environ=ENVIRON, arrived=datetime.now(UTC))
 
 
 @app.lambda_function()
@@ -40,7 +45,7 @@ def track_s3(event: object, context: object) -> dict[str, int]:
     """Tell Snowplow's collector of every object that an S3 notification names."""
     from chalicelib import snowplow
 
-    return snowplow.track(event, context, environ=os.environ)
+    return snowplow.track(event, context, environ=ENVIRON)
 
 
 def _receive(guard: guards.Guard) -> Response:
@@ -49,8 +54,12 @@ def _receive(guard: guards.Guard) -> Response:
         receive.respond(
             request.to_original_event(),
             request.lambda_context,
-            environ=os.environ,
+            environ=ENVIRON,
             arrived=datetime.now(UTC),
             guard=guard,
         )
     )
+
+
+if IN_LAMBDA:
+    prepare(ENVIRON)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -33,13 +32,14 @@ class Gateway(Chalice):
 
     _of_this_thread = threading.local()
 
-    def __init__(self, app_name: str) -> None:
+    def __init__(self, app_name: str, environ: Mapping[str, str]) -> None:
         # configure_logs would print beside Lambda's own JSON lines.
         super().__init__(app_name=app_name, configure_logs=False)
         # With anything less, API Gateway decodes bodies as UTF-8 text.
         self.api.binary_types = ["*/*"]
-        log.configure(os.environ)
-        local.set_up(os.environ)
+        log.configure(environ)
+        local.set_up(environ)
+        self._environ = environ
 
     @property
     def current_request(self) -> Request:
@@ -58,7 +58,7 @@ class Gateway(Chalice):
             # Binary types plus no Accept is a 400 after the view has run: stored, yet refused.
             # https://github.com/aws/chalice/pull/1166
             headers["accept"] = "*/*"
-        variables = event.get("stageVariables") or local.stage_variables(os.environ)
+        variables = event.get("stageVariables") or local.stage_variables(self._environ)
         whole = {**_EMPTY_EVENT, **event, "headers": headers, "stageVariables": variables}
         response: dict[str, Any] = super().__call__(whole, context)
         if whole["requestContext"].get("httpMethod") == "HEAD":

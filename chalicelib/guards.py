@@ -21,7 +21,7 @@ QueryValues = Mapping[str, Sequence[str]]
 MayWrite = Callable[[App], bool]
 Guard = Callable[[ProxyEvent, QueryValues, Mapping[str, str], Mapping[str, str]], MayWrite]
 
-_ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+", re.ASCII)
+_ASSUMED = r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+"
 
 
 def by_token(
@@ -80,7 +80,7 @@ def is_principal(arn: str, principals: Iterable[str]) -> bool:
     An assumed role's session is its role too: `arn:aws:iam::<account>:role/<name>` is enough.
     """
     names = [arn]
-    if session := _ASSUMED.fullmatch(arn):
+    if session := re.fullmatch(_ASSUMED, arn, re.ASCII):
         partition, account, role = session.groups()
         names.append(f"arn:{partition}:iam::{account}:role/{role}")
     return any(_like(pattern).fullmatch(name) for pattern in principals for name in names)

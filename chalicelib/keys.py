@@ -24,16 +24,15 @@ _APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PREFIX = rf"(?P<prefix>(?:{_SEGMENT}/){{0,8}})"
 _APP_NAME = re.compile(_APP)
-_PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}")
-_DELIVERY = re.compile(
+_PATH = rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
+# Not compiled here: only what reads keys needs them, and a cold start would pay 3 ms.
+_DELIVERY = (
     rf"{_PREFIX}(?P<app>{_APP})/dt=(?P<day>\d{{4}}-\d\d-\d\d)/hh=(?P<hour>\d\d)/"
-    rf"(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)-(?P<sha256>[0-9a-f]{{64}})\.(?P<extension>[a-z]+)",
-    re.ASCII,
+    rf"(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)-(?P<sha256>[0-9a-f]{{64}})\.(?P<extension>[a-z]+)"
 )
-_REJECTED = re.compile(
+_REJECTED = (
     rf"{_PREFIX}_rejected/(?P<app>{_APP})/dt=(?P<day>\d{{4}}-\d\d-\d\d)/"
-    r"(?P<sha256>[0-9a-f]{64})(?:-(?P<signature_hash>[0-9a-f]{12}))?\.bin",
-    re.ASCII,
+    r"(?P<sha256>[0-9a-f]{64})(?:-(?P<signature_hash>[0-9a-f]{12}))?\.bin"
 )
 
 
@@ -82,13 +81,13 @@ def is_app(name: str) -> bool:
 
 def is_path(path: str) -> bool:
     """Whether `path` may stand between a bucket and an app: at most 8 plain segments."""
-    return len(path) <= 8 * 64 and _PATH.fullmatch(path) is not None
+    return len(path) <= 8 * 64 and re.fullmatch(_PATH, path) is not None
 
 
 def parse_key(key: str) -> DeliveryKey | RejectedKey:
     """Read a key back. Raises UnknownKey for any other shape; never guesses."""
     try:
-        if match := _DELIVERY.fullmatch(key):
+        if match := re.fullmatch(_DELIVERY, key, re.ASCII):
             parsed: DeliveryKey | RejectedKey = DeliveryKey(
                 match["prefix"],
                 match["app"],
@@ -96,7 +95,7 @@ def parse_key(key: str) -> DeliveryKey | RejectedKey:
                 match["sha256"],
                 match["extension"],
             )
-        elif match := _REJECTED.fullmatch(key):
+        elif match := re.fullmatch(_REJECTED, key, re.ASCII):
             day = date.fromisoformat(match["day"])
             parsed = RejectedKey(
                 match["prefix"], match["app"], day, match["sha256"], match["signature_hash"] or ""

@@ -38,6 +38,11 @@ def resolve(text: str, environ: Mapping[str, str], deadline: Deadline | None = N
     return secret
 
 
+def is_looked_up(text: str) -> bool:
+    """Whether `text` is a reference that AWS has to be asked for."""
+    return text.partition(":")[0] in _LOOKUPS
+
+
 def env_references(
     entry: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:

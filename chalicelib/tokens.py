@@ -15,7 +15,6 @@ from hashlib import sha256
 from chalicelib.errors import HookshelfError
 
 HASHED = "sha256:"  # begins a member that is the hash of a token
-_HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _OF_NOTHING = sha256(b"").digest()
 
 
@@ -78,4 +77,4 @@ def _member(member: str) -> bytes | None:
     if not member.startswith(HASHED):
         return digest(member)
     hex_digits = member.removeprefix(HASHED)
-    return bytes.fromhex(hex_digits) if _HEX.fullmatch(hex_digits) else None
+    return bytes.fromhex(hex_digits) if re.fullmatch(r"[0-9A-Fa-f]{64}", hex_digits) else None

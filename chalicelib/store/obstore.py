@@ -35,7 +35,7 @@ from chalicelib.store._retry import (
     retryable,
 )
 
-_STATUS = re.compile(r"non-2xx status code: (\d{3})[^<]*(?:.*?<Code>(\w{1,64})</Code>)?", re.DOTALL)
+_STATUS = r"non-2xx status code: (\d{3})[^<]*(?:.*?<Code>(\w{1,64})</Code>)?"
 
 
 class ObstoreStore:
@@ -151,7 +151,7 @@ def _judge(error: BaseException) -> Attempt:
     text = str(error)
     if not isinstance(error, Exception) or "redirect without LOCATION" in text:
         return permanent(type(error).__name__)  # a panic, or a 3xx: the next would be the same
-    status = _STATUS.search(text)
+    status = re.search(_STATUS, text, re.DOTALL)
     if status is None:
         kind = re.search(r"kind: (Timeout|Connect)\b", text)
         return retryable(kind[1].lower() if kind else type(error).__name__)

@@ -125,7 +125,7 @@ def _check_all(keys: Iterable[ArchivedKey], environ: Mapping[str, str]) -> Itera
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         waiting = []
         for key in keys:
-            waiting.append(pool.submit(check, key, environ))
+            waiting.append(pool.submit(_checked, key, environ))
             if len(waiting) > 2 * _AT_ONCE:
                 yield waiting.pop(0).result()
         for future in waiting:

@@ -48,6 +48,7 @@ PRECOMPILED = (
     "chalice",
     "chalicelib",
     "cryptography",
+    "msgspec",
     "obstore",
     "typing_extensions.py",
 )

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.bodies import CONTENT_TYPES, claims_json, extension_of, is_json, media_type
+from chalicelib.bodies import (
+    CONTENT_TYPES,
+    LARGE,
+    claims_json,
+    extension_of,
+    is_json,
+    is_large_json,
+    is_small_json,
+    media_type,
+)
 from chalicelib.keys import EXTENSIONS
 
 BOM = b"\xef\xbb\xbf"
@@ -129,19 +138,34 @@ values = st.recursive(
 )
 
 
+# A body is checked in one way or the other, by its size. Both give the same answer.
+@pytest.fixture(params=[is_small_json, is_large_json])
+def is_json_in_one_way(request):
+    return request.param
+
+
 @pytest.mark.parametrize("body", JSON.values(), ids=JSON)
-def test_this_is_json(body):
-    assert is_json(body)
+def test_this_is_json(is_json_in_one_way, body):
+    assert is_json_in_one_way(body)
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
-def test_this_is_not_json(body):
-    assert not is_json(body)
+def test_this_is_not_json(is_json_in_one_way, body):
+    assert not is_json_in_one_way(body)
+
+
+@pytest.mark.parametrize("body", [*JSON.values(), *NOT_JSON.values()], ids=[*JSON, *NOT_JSON])
+def test_white_space_that_makes_a_body_large_changes_nothing(body):
+    padded = body + b" " * LARGE
+
+    assert is_json(padded) == is_small_json(padded)
 
 
 @given(values)
 def test_whatever_a_json_writer_writes_is_json(value):
-    assert is_json(json.dumps(value).encode())
+    for body in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
+        assert is_small_json(body)
+        assert is_large_json(body)
 
 
 @given(values)
@@ -149,19 +173,31 @@ def test_json_cut_short_is_not_json(value):
     # Within a list, so that `12` is not cut to `1`.
     body = json.dumps([value]).encode()
 
-    assert not is_json(body[:-1])
+    assert not is_small_json(body[:-1])
+    assert not is_large_json(body[:-1])
 
 
 @given(st.binary() | st.text(st.sampled_from('{}[]",:0123eE+-.\\u \n')).map(str.encode))
-def test_any_bytes_get_an_answer(body):
-    assert is_json(body) in (True, False)
+def test_any_bytes_get_the_same_answer_in_both_ways(body):
+    assert is_small_json(body) is is_large_json(body)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["\\", "\\u", "\\ud83d", "\\ude00", "\\uD7FF", "ud800", "u", "00", '"'])
+    )
+)
+def test_escapes_and_halves_of_surrogate_pairs_get_the_same_answer_in_both_ways(parts):
+    body = ('"' + "".join(parts) + '"').encode()
+
+    assert is_small_json(body) is is_large_json(body)
 
 
 @pytest.mark.parametrize(
     ("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"]
 )
-def test_500_levels_are_json(opening, closing):
-    assert is_json(opening * 500 + b"0" + closing * 500)
+def test_500_levels_are_json(is_json_in_one_way, opening, closing):
+    assert is_json_in_one_way(opening * 500 + b"0" + closing * 500)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +209,8 @@ def test_500_levels_are_json(opening, closing):
     ],
     ids=["open", "arrays", "objects"],
 )
-def test_100_000_levels_are_not_json_and_do_no_harm(body):
-    assert not is_json(body)
+def test_100_000_levels_are_not_json_and_do_no_harm(is_json_in_one_way, body):
+    assert not is_json_in_one_way(body)
 
 
 @pytest.mark.parametrize(
