@@ -1,6 +1,7 @@
 """The entry points: how deliveries come in. Read this first, then chalicelib/archive.py."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from chalice.app import IAMAuthorizer, Response
@@ -9,11 +10,16 @@ from chalicelib import guards, receive
 from chalicelib.gateway import Gateway, to_chalice
 from chalicelib.prepare import prepare
 
-IN_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-# In Lambda it never changes: a plain copy is read without decoding it for each request.
-ENVIRON = dict(os.environ) if IN_LAMBDA else os.environ
+# In Lambda the environment never changes, and a plain copy is read without decoding it each time.
+LAMBDA_ENVIRON = dict(os.environ) if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else {}
 
-app = Gateway(app_name="hookshelf", environ=ENVIRON)
+
+def environ() -> Mapping[str, str]:
+    """The settings, wherever this runs."""
+    return LAMBDA_ENVIRON or os.environ
+
+
+app = Gateway(app_name="hookshelf", environ=environ)
 
 # Every method has a route, so that those we refuse hear so, and API Gateway's "Missing
 # Authentication Token" is not all they hear.
@@ -37,7 +43,7 @@ def deliver(event: object, context: object) -> dict[str, str]:
     """Archive what is invoked directly; every failure raises, so that Lambda retries."""
     from chalicelib import direct  # not on the way of a post: it loads pydantic
 
-    return direct.deliver(event, context, environ=ENVIRON, arrived=datetime.now(UTC))
+    return direct.deliver(event, context, environ=environ(), arrived=datetime.now(UTC))
 
 
 @app.lambda_function()
@@ -45,21 +51,15 @@ def track_s3(event: object, context: object) -> dict[str, int]:
     """Tell Snowplow's collector of every object that an S3 notification names."""
     from chalicelib import snowplow
 
-    return snowplow.track(event, context, environ=ENVIRON)
+    return snowplow.track(event, context, environ=environ())
 
 
 def _receive(guard: guards.Guard) -> Response:
-    request = app.current_request
-    return to_chalice(
-        receive.respond(
-            request.to_original_event(),
-            request.lambda_context,
-            environ=ENVIRON,
-            arrived=datetime.now(UTC),
-            guard=guard,
-        )
-    )
+    event, context = app.current_invoke
+    arrived = datetime.now(UTC)
+    response = receive.respond(event, context, environ=environ(), arrived=arrived, guard=guard)
+    return to_chalice(response)
 
 
-if IN_LAMBDA:
-    prepare(ENVIRON)
+if LAMBDA_ENVIRON:
+    prepare(LAMBDA_ENVIRON)

@@ -54,7 +54,8 @@ class DeliveryKey(NamedTuple):
 
     def __str__(self) -> str:
         at = self.arrived
-        stamp = f"{_day(at).replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
+        # Not strftime: this is twenty times as fast.
+        stamp = at.isoformat(timespec="microseconds")[:26].replace("-", "").replace(":", "") + "Z"
         return f"{hour_prefix(self.prefix, self.app, at)}{stamp}-{self.sha256}.{self.extension}"
 
 

@@ -38,4 +38,8 @@ def configure(environ: Mapping[str, str]) -> None:
 
 def line(level: int, message: str, **fields: Any) -> None:
     """Log one line. Fields must be safe to show: no token, no secret, no body."""
-    logging.getLogger("hookshelf").log(level, message, extra=fields)
+    logger = logging.getLogger("hookshelf")
+    if logger.isEnabledFor(level):
+        # Not logger.log, which looks for the line of code that called it: nobody reads that.
+        record = logger.makeRecord("hookshelf", level, "", 0, message, (), None, extra=fields)
+        logger.handle(record)

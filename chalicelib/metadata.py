@@ -88,4 +88,4 @@ def _fitting(wanted: Mapping[str, str], room: int) -> dict[str, str]:
 
 
 def _size(metadata: Mapping[str, str]) -> int:
-    return sum(len(name) + len(value) for name, value in metadata.items())
+    return len("".join(metadata)) + len("".join(metadata.values()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 
 from chalicelib.errors import HookshelfError
@@ -68,9 +69,10 @@ def _value(variables: Mapping[str, str], app: str | None) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _members(value: str) -> list[bytes]:
+@lru_cache(maxsize=128)  # as many variables as a stage can have, and then some
+def _members(value: str) -> tuple[bytes, ...]:
     """The digests of the usable members of a comma list."""
-    return [hashed for member in value.split(",") if (hashed := usable_digest(member))]
+    return tuple(hashed for member in value.split(",") if (hashed := usable_digest(member)))
 
 
 def _member(member: str) -> bytes | None:
