@@ -230,7 +230,7 @@ def test_what_is_not_aws_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         proxy.shutdown()
 
     assert done.exit_code == 1
-    assert "What answered is not AWS" in done.stderr
+    assert "What responded is not AWS" in done.stderr
 
 
 def configured(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: object) -> None:

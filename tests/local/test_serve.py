@@ -121,7 +121,7 @@ def test_a_number_that_is_no_port_is_named(project: Path) -> None:
     ("variable", "value", "fix"),
     [
         ("ARCHIVE_BUCKETS", "events/", "Write each as bucket or bucket/path"),
-        ("ARCHIVE_CLIENT", "curl", "Use auto, obstore or boto3"),
+        ("ARCHIVE_CLIENT", "curl", "Use auto, boto3, folder or obstore"),
         ("ARCHIVE_BUCKET_OWNER", "me", "Use an account id of 12 digits"),
     ],
 )
@@ -301,8 +301,9 @@ def run(project: Path, *arguments: str, **environ: str) -> subprocess.CompletedP
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for module in (settings, serve, address):
             patch.setattr(module, "CONFIG", project / ".chalice" / "config.json")
-        for module in (settings, serve, apps):
+        for module in (settings, serve):
             patch.setattr(module, "PROJECT_ROOT", project)
+        patch.setattr(apps, "ROOT", str(project))
         for name, value in environ.items():
             patch.setenv(name, value)
         try:

@@ -342,7 +342,8 @@ def test_without_the_token_every_answer_is_the_same_to_the_byte(send, delivery):
     got = send(**delivery)
 
     assert got.status == 403
-    assert got.raw == b'{"result":"fail","reason":responses.INVALID_TOKEN.reason}'
+    reason = responses.INVALID_TOKEN.reason.encode()
+    assert got.raw == b'{"result":"fail","reason":"%s"}' % reason
 
 
 def test_nothing_is_kept_without_the_token(send, objects, fresh):

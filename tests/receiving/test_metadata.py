@@ -148,9 +148,16 @@ def test_what_fits_to_the_byte_is_kept_whole():
     assert "omitted" not in metadata
 
 
-def test_one_byte_more_and_the_header_is_left_out_whole():
+def test_one_byte_more_and_the_id_of_the_request_makes_room():
     room = MAX_METADATA - size(described({"x-extra": ""}))
     metadata = described({"x-extra": "x" * (room + 1)})
+
+    assert headers_of(metadata) == {"x-extra": "x" * (room + 1)}
+    assert metadata["omitted"] == "request-id"
+
+
+def test_a_header_that_does_not_fit_is_left_out_whole():
+    metadata = described({"x-extra": "x" * MAX_METADATA})
 
     assert headers_of(metadata) == {}
     assert metadata["omitted"] == "x-extra"

@@ -21,8 +21,10 @@ FROZEN = """
 403 "Bucket not allowed"
 403 "Invalid signature"
 403 "Invalid token provided"
+404 "No such path: POST /input?token=\\u2026&app=\\u2026"
 405 "Method not allowed: send POST" {"Allow": "POST"}
 413 "Body is larger than 4194304 bytes"
+415 "Unsupported Media Type: the body is said to be gzip, and is not"
 503 "No token is configured for this stage" {"Retry-After": "30"}
 503 "Setting NAME is missing or wrong" {"Retry-After": "30"}
 503 "Something went wrong here; nothing was lost if you send it again" {"Retry-After": "30"}

@@ -184,7 +184,11 @@ WRONG = {
     "a comma too many": ({"ARCHIVE_BUCKETS": "a-b,"}, "ARCHIVE_BUCKETS", "entry ''"),
     "a URL": ({"ARCHIVE_BUCKETS": "s3://a-b"}, "ARCHIVE_BUCKETS", "bucket or bucket/path"),
     "the template's": ({"ARCHIVE_BUCKETS": "CHANGE-ME"}, "ARCHIVE_BUCKETS", "'CHANGE-ME'"),
-    "another client": ({"ARCHIVE_CLIENT": "boto"}, "ARCHIVE_CLIENT", "Use auto, obstore or boto3"),
+    "another client": (
+        {"ARCHIVE_CLIENT": "boto"},
+        "ARCHIVE_CLIENT",
+        "Use auto, boto3, folder or obstore",
+    ),
     "a client in capitals": ({"ARCHIVE_CLIENT": "Auto"}, "ARCHIVE_CLIENT", "'Auto'"),
     "eleven digits": ({"ARCHIVE_BUCKET_OWNER": "1" * 11}, "ARCHIVE_BUCKET_OWNER", "12 digits"),
     "Arabic digits": ({"ARCHIVE_BUCKET_OWNER": "١" * 12}, "ARCHIVE_BUCKET_OWNER", "12 digits"),
