@@ -23,7 +23,6 @@ import click
 import pytest
 from botocore import xform_name
 from click.testing import CliRunner
-from hookshelf.doctor.facts import _PERMISSIONS
 from support.lambda_runtime import needs_linux
 from support.project import PROJECT, SAMPLES, TOKEN, aws_environ, reset
 
@@ -38,6 +37,7 @@ from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import namespace
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
+from hookshelf.doctor.aws_reader import PERMISSIONS
 from hookshelf.doctor.canary import FLIGHTS
 from hookshelf.doctor.findings import CHECKS
 
@@ -391,7 +391,7 @@ def as_iam_says(service: str, call: str) -> str:
         "PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
         "PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     }
-    return (_PERMISSIONS | others).get(call, f"{service}:{call}")
+    return (PERMISSIONS | others).get(call, f"{service}:{call}")
 
 
 def dry_run() -> tuple[str, list[str]]:
