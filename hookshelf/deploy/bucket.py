@@ -20,12 +20,11 @@ import boto3
 from botocore.exceptions import ClientError, NoRegionError
 
 from chalicelib.errors import MisuseError
-from chalicelib.keys import rejected_prefix
+from chalicelib.keys import EVENTS_FOLDER, rejected_prefix
 from chalicelib.types import Json
 from hookshelf.deploy.progress import Progress, silent
 
 TLS_ONLY, PUT_ONCE = "HookshelfTlsOnly", "HookshelfPutOnce"
-EVENTS = "layer=events"  # compacted: made again from the deliveries, at the same keys
 REJECTED_DAYS = 30
 NONCURRENT_DAYS = 30
 NONCURRENT_EVENTS_DAYS = 1  # a compacted file is often put anew, and can be made again
@@ -302,7 +301,7 @@ def _policy(connection: _Connection, settings: Json) -> Iterator[Step]:
     wanted = _statements(connection.arn)
     lines = {
         TLS_ONLY: "refuse what comes without TLS",
-        PUT_ONCE: f"refuse every put and copy that could overwrite, but below {EVENTS}/",
+        PUT_ONCE: f"refuse every put and copy that could overwrite, but below {EVENTS_FOLDER}/",
     }
     if changed := [statement for statement in wanted if statement not in present]:
         policy["Statement"] = _replaced(present, wanted, "Sid")
@@ -332,7 +331,7 @@ def _statements(arn: str) -> list[Json]:
             "Sid": PUT_ONCE,
             **everyone,
             "Action": "s3:PutObject",
-            "NotResource": [f"{arn}/{below}{EVENTS}/*" for below in ("", "*/")],
+            "NotResource": [f"{arn}/{below}{EVENTS_FOLDER}/*" for below in ("", "*/")],
             "Condition": {
                 "Null": {"s3:if-none-match": "true"},
                 "Bool": {"s3:ObjectCreationOperation": "true"},
@@ -377,7 +376,7 @@ def _rules(path: str, keep_days: int | None) -> Iterator[Json]:
     yield _rule(
         "events",
         path,
-        f"{prefix}{EVENTS}/",
+        f"{prefix}{EVENTS_FOLDER}/",
         NoncurrentVersionExpiration={"NoncurrentDays": NONCURRENT_EVENTS_DAYS},
     )
     if keep_days:

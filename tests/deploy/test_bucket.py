@@ -210,7 +210,8 @@ def test_what_others_put_there_stays(lived_in: str) -> None:
     assert THEIR_RULE in found["lifecycle"]["Rules"]
     assert found["notification"] == theirs["notification"]
     assert found["notification"]["QueueConfigurations"] == [THEIR_NOTIFICATION]
-    assert len(policy["Statement"]) == len(found["lifecycle"]["Rules"]) == 3
+    assert len(policy["Statement"]) == 1 + 2
+    assert len(found["lifecycle"]["Rules"]) == 1 + 3
 
 
 def test_the_size_from_which_their_rules_move_objects_stays(
@@ -260,9 +261,11 @@ def test_rules_are_for_the_paths_alone_that_are_archived_into(bucket: str) -> No
         ("more/of/it/", "hookshelf-keep-more/of/it"),
         ("more/of/it/", "hookshelf-noncurrent-more/of/it"),
         ("more/of/it/_rejected/", "hookshelf-rejected-more/of/it"),
+        ("more/of/it/layer=events/", "hookshelf-events-more/of/it"),
         ("team/", "hookshelf-keep-team"),
         ("team/", "hookshelf-noncurrent-team"),
         ("team/_rejected/", "hookshelf-rejected-team"),
+        ("team/layer=events/", "hookshelf-events-team"),
     ]
 
 
@@ -280,7 +283,7 @@ def test_a_path_of_any_length_makes_a_rule_that_s3_takes(bucket: str) -> None:
     paths = ["/".join([letter * 63] * 8) for letter in "ab"]
     list(harden(bucket, paths))
 
-    assert len(rules(bucket)) == 4
+    assert len(rules(bucket)) == 6
     assert max(len(name) for name in rules(bucket)) <= 255
 
 
@@ -317,7 +320,7 @@ def test_the_days_to_keep_can_be_changed(bucket: str) -> None:
     list(harden(bucket, [""], keep_days=7))
 
     assert rules(bucket)["hookshelf-keep"]["Expiration"] == {"Days": 7}
-    assert len(rules(bucket)) == 3
+    assert len(rules(bucket)) == 4
 
 
 def test_without_the_option_an_earlier_choice_stays(bucket: str) -> None:
