@@ -2,7 +2,7 @@
 
     <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
     <prefix>_rejected/<app>/dt=2026-11-20/<sha256>-<12 hex digits>.bin
-    <prefix>_redacted/…  _events/…  _events_month/…                           (reserved)
+    <prefix>_redacted/…  layer=events/…                                       (reserved)
 
 `prefix` is empty, or one to eight path segments that each end in `/`.
 Arrival time leads the name, so the keys of one app sort by arrival; the SHA-256 of the body ends
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from chalicelib.errors import HookshelfError
 
 LAYOUT = "1"
+EVENTS_FOLDER = "layer=events"  # no app and no path can hold a `=`
 EXTENSIONS = ("json", "form", "xml", "txt", "bin")
 
 _APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"

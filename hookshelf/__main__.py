@@ -56,7 +56,9 @@ def _message(error: Exception) -> Exception:
         case MisuseError():
             return click.UsageError(text)
         case NotStored() | Unreadable() if "NoCredentialsError" in text:
-            return click.UsageError("No AWS credentials. Set AWS_PROFILE, or log in")
+            from hookshelf.aws import NO_CREDENTIALS
+
+            return click.UsageError(NO_CREDENTIALS)
         case NotStored() | Unreadable():
             return click.ClickException(f"The archive cannot be reached: {text}")
         case HookshelfError():

@@ -48,6 +48,9 @@ class KeyArn(click.ParamType):  # type: ignore[type-arg]  # no type before click
         return value
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+
+
 def progress(line: str) -> None:
     """Show a step of something that takes its time, on stderr."""
     click.echo(line, err=True)
@@ -90,7 +93,7 @@ _READING = (
     click.option(
         "--stage", help="Settings of this stage: as it is deployed, else of .chalice/config.json."
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
+    json_option,
 )
 
 
@@ -153,10 +156,10 @@ def _deployed_environment(stage: str) -> dict[str, str] | None:
     import boto3
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
-    from hookshelf.deploy.deployment import NotDeployed, find
+    from hookshelf.deploy.deployment import NotDeployed, find_deployment
 
     try:
-        name = find(stage).functions["api_handler"]
+        name = find_deployment(stage).functions["api_handler"]
         configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
     except NotDeployed:
         return None

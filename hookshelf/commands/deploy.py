@@ -11,8 +11,8 @@ from hookshelf.commands._options import KeyArn, progress
 from hookshelf.commands.doctor import print_findings
 from hookshelf.deploy import package
 from hookshelf.deploy.apply import apply
-from hookshelf.deploy.deployment import find
-from hookshelf.deploy.plan import DeployRequest, Plan, describe, make_plan
+from hookshelf.deploy.deployment import find_deployment
+from hookshelf.deploy.plan import DeployRequest, Plan, make_plan, plan_lines
 from hookshelf.doctor import examine
 
 # An e-mail address, or an SNS topic's ARN; SNS is the judge of what is before and after the @.
@@ -59,7 +59,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     "A bucket's own key is found. Several times for several; remembered.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @click.option("--no-doctor", is_flag=True, help="Do not examine it afterwards.")
 def command(
     *,
@@ -92,14 +92,14 @@ def command(
         raise click.UsageError("--keep changes the bucket. Give --create-bucket with it")
     request = DeployRequest(stage, buckets, create_bucket, keep_days, alarms_to, kms_keys)
     plan = make_plan(request, package.build, progress)
-    for line in describe(plan):
+    for line in plan_lines(plan):
         click.echo(line)
     if dry_run:
         return
     if sys.stdin.isatty() and not yes:
         click.confirm("Go on?", default=True, abort=True)
     _apply(plan)
-    click.echo(f"For SendGrid: {find(stage).url}/input?token=TOKEN&app=sendgrid")
+    click.echo(f"For SendGrid: {find_deployment(stage).url}/input?token=TOKEN&app=sendgrid")
     if not no_doctor:
         sys.exit(print_findings(examine(stage)))
 

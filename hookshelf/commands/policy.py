@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import boto3
 import click
 
 from chalicelib.types import Json
@@ -78,6 +77,8 @@ def _environment(stage: str) -> dict[str, str]:
 
 def _partition() -> str:
     """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html"""
+    import boto3  # loads much
+
     session = boto3.Session()
     region = session.region_name
     partition: str = session.get_partition_for_region(region) if region else "aws"

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import click
 
 from chalicelib.keys import is_app
+from chalicelib.responses import INVALID_APP
 from chalicelib.tokens import variable_name
+from hookshelf.commands._options import json_option
 from hookshelf.deploy import deploy_lock, deployment, stage_variables
 from hookshelf.deploy.stage_variables import CLOSED, Member
 from hookshelf.settings import LOCAL_STAGE as LOCAL
@@ -47,7 +49,7 @@ class TokenVariable:
         """What the variable holds, oldest first, but for what only closes it."""
         if not self.exists:
             return []
-        members = stage_variables.members(self.variables[self.name])
+        members = stage_variables.parse_members(self.variables[self.name])
         return [member for member in members if member.text != CLOSED]
 
     @property
@@ -85,9 +87,7 @@ def _whose(command: Callable[..., Any]) -> Callable[..., Any]:
 def _app(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     # What was typed is not repeated: it may be a token.
     if value is not None and not is_app(value):
-        raise click.BadParameter(
-            "use ASCII letters and digits with single - or _ between them, at most 50 characters"
-        )
+        raise click.BadParameter(INVALID_APP.reason)
     return value
 
 
@@ -134,7 +134,7 @@ def new(*, stage: str, app: str | None, yes: bool) -> None:
 
 @command.command("list")
 @_whose
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@json_option
 def list_(*, stage: str, app: str | None, as_json: bool) -> None:
     """List tokens by fingerprint, oldest first.
 
@@ -154,7 +154,7 @@ def list_(*, stage: str, app: str | None, as_json: bool) -> None:
     rows = [
         Row(name, whose, member.fingerprint, member.kind)
         for name, whose in chosen.items()
-        for member in stage_variables.members(tokens.variables[name])
+        for member in stage_variables.parse_members(tokens.variables[name])
     ]
     lines = [json.dumps(row._asdict()) for row in rows] if as_json else _table(rows)
     for line in lines:
@@ -234,8 +234,8 @@ def _token_variable(stage: str, app: str | None) -> TokenVariable:
             f"Stage {LOCAL} is not on AWS: its tokens are STAGE_VAR_{variable_name(app)} in "
             ".chalice/config.json"
         )
-    stage_variables.check({variable_name(app): CLOSED})  # the app's name may be too long
-    live = deployment.find(stage)
+    stage_variables.check_variables({variable_name(app): CLOSED})  # the app's name may be too long
+    live = deployment.find_deployment(stage)
     return TokenVariable(live, app, stage_variables.read(live))
 
 
@@ -263,7 +263,7 @@ def _add(tokens: TokenVariable) -> str:
     value = stage_variables.added(tokens.variables.get(tokens.name), member)
     _write(tokens, value)
     click.echo(token)
-    [new_member] = stage_variables.members(member)
+    [new_member] = stage_variables.parse_members(member)
     return (
         f"The token is shown only here; the stage keeps its SHA-256. Fingerprint: "
         f"{new_member.fingerprint}. It is accepted after some seconds.\n"
@@ -294,7 +294,7 @@ def _digest_of(tokens: TokenVariable, fingerprint: str) -> str:
 
 def _elsewhere(tokens: TokenVariable, fingerprint: str) -> str:
     for name, app in stage_variables.token_variables(tokens.variables).items():
-        members = stage_variables.members(tokens.variables[name])
+        members = stage_variables.parse_members(tokens.variables[name])
         if any(member.digest.startswith(fingerprint) for member in members):
             return f"; it is in {name}: " + (f"give --app {app}" if app else "leave out --app")
     return f". See: hookshelf token list {tokens.options}"
@@ -313,7 +313,7 @@ def _without(tokens: TokenVariable, revoked: Collection[str], every: bool) -> st
 
 
 def _accepted(value: str) -> list[str]:
-    return [member.fingerprint for member in stage_variables.members(value) if member.usable]
+    return [member.fingerprint for member in stage_variables.parse_members(value) if member.usable]
 
 
 def _report(tokens: TokenVariable, revoked: Collection[str], accepted: Sequence[str]) -> None:

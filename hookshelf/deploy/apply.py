@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from chalicelib.types import Json
 from hookshelf.deploy import bucket, code_bucket, deploy_lock, stage_variables, template
-from hookshelf.deploy.deployment import Deployment, NotDeployed, find, stack_name
+from hookshelf.deploy.deployment import Deployment, NotDeployed, find_deployment, stack_name
 from hookshelf.deploy.drift import drifts, restore
 from hookshelf.deploy.plan import Plan, digests, own_buckets, refuse_foreign_stack
 from hookshelf.deploy.progress import Progress
@@ -57,7 +57,7 @@ def _create(plan: Plan, stack: Stack, progress: Progress) -> None:
     stack.create(body, plan.parameters)
     failed = wait_and_report(stack, since, progress)
     with suppress(NotDeployed):  # as it was rolled back
-        _keep_variables(plan, find(plan.request.stage))
+        _keep_variables(plan, find_deployment(plan.request.stage))
     _raise_if_rolled_back(stack, failed, progress)
 
 
@@ -87,7 +87,7 @@ def _update_to(
     progress: Progress,
 ) -> bool:
     """Update the stack and wait for it; False where there is nothing to change."""
-    deployment = find(plan.request.stage)
+    deployment = find_deployment(plan.request.stage)
     body = code_bucket.template_argument(plan.account, plan.request.stage, wanted)
     since = stack.last_event()
     with deploy_lock.held(deployment):

@@ -20,17 +20,17 @@ import boto3
 from botocore.exceptions import ClientError, NoRegionError
 
 from chalicelib.errors import MisuseError
-from chalicelib.keys import rejected_prefix
+from chalicelib.keys import EVENTS_FOLDER, rejected_prefix
 from chalicelib.types import Json
 from hookshelf.deploy.progress import Progress, silent
 
 TLS_ONLY, PUT_ONCE = "HookshelfTlsOnly", "HookshelfPutOnce"
-REPLACEABLE = ("_events", "_events_month")  # made again from the deliveries, at the same keys
 REJECTED_DAYS = 30
 NONCURRENT_DAYS = 30
+NONCURRENT_EVENTS_DAYS = 1  # a compacted file is often put anew, and can be made again
 UNFINISHED_DAYS = 7  # of a multipart upload; hookshelf makes none
 MAX_ATTEMPTS = 12  # of a call that S3 is too busy for
-RETRY_DELAY = 10  # seconds
+BUSY_DELAY = 10  # seconds
 
 PUBLIC_ACCESS_BLOCKED = {
     "BlockPublicAcls": True,
@@ -153,7 +153,7 @@ def retry_while_busy(
             if error.response["Error"]["Code"] != "OperationAborted" or not left:
                 raise
             progress("  S3 is still busy with this bucket; waiting for it")
-            time.sleep(RETRY_DELAY)
+            time.sleep(BUSY_DELAY)
         else:
             return
 
@@ -211,7 +211,7 @@ def _exists(connection: _Connection) -> bool:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
     """
     try:
-        answer = connection.s3.head_bucket(**connection.named)
+        response = connection.s3.head_bucket(**connection.named)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 404:
@@ -224,8 +224,10 @@ def _exists(connection: _Connection) -> bool:
             ) from None
         if status != 301:
             raise
-        answer = error.response["ResponseMetadata"]["HTTPHeaders"]
-    region = answer.get("BucketRegion") or answer.get("x-amz-bucket-region") or connection.region
+        response = error.response["ResponseMetadata"]["HTTPHeaders"]
+    region = (
+        response.get("BucketRegion") or response.get("x-amz-bucket-region") or connection.region
+    )
     if region != connection.region:
         raise BucketUnusable(
             f"The bucket {connection.name} is in {region}, and all buckets must be in the "
@@ -299,8 +301,7 @@ def _policy(connection: _Connection, settings: Json) -> Iterator[Step]:
     wanted = _statements(connection.arn)
     lines = {
         TLS_ONLY: "refuse what comes without TLS",
-        PUT_ONCE: "refuse every put and copy that could overwrite, but below "
-        + " and ".join(f"{name}/" for name in REPLACEABLE),
+        PUT_ONCE: f"refuse every put and copy that could overwrite, but below {EVENTS_FOLDER}/",
     }
     if changed := [statement for statement in wanted if statement not in present]:
         policy["Statement"] = _replaced(present, wanted, "Sid")
@@ -314,7 +315,7 @@ def _statements(arn: str) -> list[Json]:
     Whoever puts or copies has to say If-None-Match, which succeeds for new keys alone; the parts of
     a multipart upload cannot say it, and its completion does. A put is judged by its key, so that
     the statement is for the whole bucket, whatever path is archived into: two stages with a path
-    each in one bucket want the same statement. No segment of a delivery's key is called `_events`.
+    each in one bucket want the same statement. No path and no app of a delivery's key has a `=`.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     """
     everyone = {"Effect": "Deny", "Principal": "*"}
@@ -330,9 +331,7 @@ def _statements(arn: str) -> list[Json]:
             "Sid": PUT_ONCE,
             **everyone,
             "Action": "s3:PutObject",
-            "NotResource": [
-                f"{arn}/{below}{name}/*" for below in ("", "*/") for name in REPLACEABLE
-            ],
+            "NotResource": [f"{arn}/{below}{EVENTS_FOLDER}/*" for below in ("", "*/")],
             "Condition": {
                 "Null": {"s3:if-none-match": "true"},
                 "Bool": {"s3:ObjectCreationOperation": "true"},
@@ -374,6 +373,12 @@ def _rules(path: str, keep_days: int | None) -> Iterator[Json]:
         Expiration={"ExpiredObjectDeleteMarker": True},
         AbortIncompleteMultipartUpload={"DaysAfterInitiation": UNFINISHED_DAYS},
     )
+    yield _rule(
+        "events",
+        path,
+        f"{prefix}{EVENTS_FOLDER}/",
+        NoncurrentVersionExpiration={"NoncurrentDays": NONCURRENT_EVENTS_DAYS},
+    )
     if keep_days:
         yield _rule("keep", path, prefix, Expiration={"Days": keep_days})
 
@@ -396,12 +401,17 @@ def rule_id(name: str, path: str) -> str:
 
 def _rule_line(rule: Json) -> str:
     below = f"below {rule['Filter']['Prefix']}" if rule["Filter"]["Prefix"] else "in the bucket"
-    if days := rule["Expiration"].get("Days"):
-        return f"expire everything {below} after {days} days"
-    return (
-        f"remove noncurrent versions {below} after {NONCURRENT_DAYS} days, "
-        f"unfinished uploads after {UNFINISHED_DAYS}"
-    )
+    if days := rule.get("Expiration", {}).get("Days"):
+        return f"expire everything {below} after {_days(days)}"
+    noncurrent = rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+    line = f"remove noncurrent versions {below} after {_days(noncurrent)}"
+    if "AbortIncompleteMultipartUpload" in rule:
+        line += f", unfinished uploads after {UNFINISHED_DAYS}"
+    return line
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 def _with_filter(rule: Json) -> Json:

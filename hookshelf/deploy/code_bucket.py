@@ -19,7 +19,7 @@ from hookshelf.deploy import bucket
 from hookshelf.deploy.progress import Progress
 
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
-MAX_BODY = 51_200  # bytes of a template that is not in S3
+MAX_TEMPLATE_BODY = 51_200  # bytes of a template that is not in S3
 
 
 def bucket_name(account: Account) -> str:
@@ -50,7 +50,7 @@ def upload(account: Account, key: str, zip: Path, progress: Progress) -> None:
 def template_argument(account: Account, stage: str, template: Json) -> dict[str, str]:
     """A template as CloudFormation takes it: whole where it is short, else from the bucket."""
     text = json.dumps(template, separators=(",", ":"))
-    if len(text.encode()) <= MAX_BODY:
+    if len(text.encode()) <= MAX_TEMPLATE_BODY:
         return {"TemplateBody": text}
     name = key(stage, text.encode(), "json")
     boto3.client("s3").put_object(**_named(account), Key=name, Body=text.encode())
@@ -65,7 +65,7 @@ def holds_stage(account: Account, stage: str) -> bool:
     return _holds(account, f"{stage}/") or not _holds(account, "")
 
 
-def remove(account: Account, stage: str) -> None:
+def remove_stage(account: Account, stage: str) -> None:
     """Remove all of a stage, and the bucket with the last one."""
     s3 = boto3.client("s3")
     if not bucket_exists(account):

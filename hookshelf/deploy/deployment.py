@@ -48,7 +48,7 @@ class NotDeployed(MisuseError):
         )
 
 
-def find(stage: str) -> Deployment:
+def find_deployment(stage: str) -> Deployment:
     """The deployment of a stage: its stack, else what `chalice deploy` noted. Or NotDeployed."""
     deployment = _made_by_stack(stage) or _made_by_chalice(stage)
     if deployment is None:

@@ -61,4 +61,4 @@ def destroy(stage: str, progress: Progress) -> None:
     failed = wait_and_report(stack, since, progress)
     if stack.status():
         raise StackFailed(f"Stack {stack.name} could not be deleted. {reason(failed, stack)}")
-    code_bucket.remove(account(), stage)
+    code_bucket.remove_stage(account(), stage)

@@ -27,7 +27,7 @@ from hookshelf.deploy.deployment import (
     ASYNCHRONOUS,
     HANDLERS,
     dead_letters,
-    find,
+    find_deployment,
     function_name,
     log_group,
     stack_name,
@@ -110,12 +110,12 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
     target = account()
     stack = Stack(stack_name(request.stage))
     status, before = _status(stack, request.stage, progress)
-    environ = environment(request, before, target)
+    environ = functions_environment(request, before, target)
     settings = from_environment(environ)
     # Where there is a stack there is a stage: if it cannot be found, its tokens are not lost.
     live = _live_variables(request.stage) if before else {}
     token, variables = _with_token(live)
-    stage_variables.check({**variables, stage_variables.LOCK: "0"})
+    stage_variables.check_variables({**variables, stage_variables.LOCK: "0"})
     options = _options(request, before, environ)
     progress(f"Packaging stage {request.stage} …")
     kms_keys = list(request.kms_keys) or stack_metadata(before).get("kms_keys", [])
@@ -158,7 +158,7 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
     )
 
 
-def describe(plan: Plan) -> Iterator[str]:
+def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan for people, line by line."""
     yield (
         f"Stage {plan.request.stage}: account {plan.account.id}, {plan.account.region}, "
@@ -208,7 +208,7 @@ def digests(variables: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def environment(request: DeployRequest, before: Json, account: Account) -> dict[str, str]:
+def functions_environment(request: DeployRequest, before: Json, account: Account) -> dict[str, str]:
     """The environment of the stage's functions: asked for, configured, or as it is.
 
     Raises MisuseError or SettingError for what cannot be deployed.
@@ -330,7 +330,7 @@ def _status(stack: Stack, stage: str, progress: Progress) -> tuple[str, Json]:
 def _live_variables(stage: str) -> dict[str, str]:
     """Those of the API's stage. Raises ResourceDeleted where that is gone."""
     try:
-        return stage_variables.read(find(stage))
+        return stage_variables.read(find_deployment(stage))
     except ClientError as error:
         if error.response["Error"]["Code"] != "NotFoundException":
             raise

@@ -16,7 +16,7 @@ from chalicelib.types import Json
 from hookshelf.deploy.progress import Progress
 
 METADATA = "hookshelf"  # where our templates say what they were made with
-POLL_INTERVAL = 3  # seconds
+STACK_POLL_INTERVAL = 3  # seconds
 MAX_POLLS = 10  # of a stack at rest, until it says that it has done what was asked
 # Nothing can be updated from here; the stack has to be deleted and made anew.
 UNRECOVERABLE = (
@@ -148,7 +148,7 @@ class Stack:
             polls_at_rest = 0 if _is_at_work(status) or _is_at_work(own) else polls_at_rest + 1
             if polls_at_rest and (own or polls_at_rest == MAX_POLLS):
                 return
-            time.sleep(POLL_INTERVAL)
+            time.sleep(STACK_POLL_INTERVAL)
 
     def _events_after(self, since: str) -> Sequence[StackEvent]:
         """Oldest first."""

@@ -70,7 +70,7 @@ def write(deployment: Deployment, changes: Mapping[str, str | None]) -> None:
     operations = patch_operations(live, changes)
     if not operations:
         return
-    check({name: value for name, value in changes.items() if value is not None})
+    check_variables({name: value for name, value in changes.items() if value is not None})
     _check_count(sum(value is not None for value in {**live, **changes}.values()))
     boto3.client("apigateway").update_stage(
         restApiId=deployment.api, stageName=API_STAGE, patchOperations=operations
@@ -124,8 +124,8 @@ def patch_operations(
     return operations
 
 
-def check(variables: Mapping[str, str]) -> None:
-    """Raise UsageError for what API Gateway refuses, without quoting any value."""
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raise MisuseError for what API Gateway refuses, without quoting any value."""
     _check_count(len(variables))
     for name, value in variables.items():
         _check_name(name)
@@ -138,7 +138,7 @@ def new_token() -> tuple[str, str]:
     return token, tokens.HASHED + tokens.digest(token).hex()
 
 
-def app_of(name: str) -> str | None:
+def app_of_variable(name: str) -> str | None:
     """The app whose own tokens a variable of that name holds, or None."""
     app = name.removeprefix(tokens.variable_name("")).replace("__", "-")
     return app if is_app(app) and tokens.variable_name(app) == name else None
@@ -148,20 +148,22 @@ def token_variables(variables: Mapping[str, str]) -> dict[str, str | None]:
     """The variables that hold tokens, the stage's first, each with its app or None."""
     stage = tokens.variable_name(None)
     return {
-        name: app_of(name)
+        name: app_of_variable(name)
         for name in sorted(variables)
-        if name == stage or app_of(name) is not None
+        if name == stage or app_of_variable(name) is not None
     }
 
 
-def members(value: str) -> list[Member]:
+def parse_members(value: str) -> list[Member]:
     """The members of a comma list, oldest first; an empty part is an unusable one."""
     return [_member(part.strip()) for part in value.split(",")]
 
 
 def added(value: str | None, member: str) -> str:
-    """The list with one more member, the newest; what only closed the door goes."""
-    parts = [one.text for one in members(value or "") if one.text not in ("", CLOSED)]
+    """The list with one more member, the newest; what only closed the stage goes."""
+    parts = [
+        member.text for member in parse_members(value or "") if member.text not in ("", CLOSED)
+    ]
     return ",".join([*parts, member])
 
 
@@ -171,14 +173,15 @@ def without(value: str, digests: Collection[str]) -> str:
     It is never empty: API Gateway takes no empty value, and without its variable an app would
     take the stage's tokens.
     """
-    return ",".join(one.text for one in members(value) if one.digest not in digests) or CLOSED
+    left = (member.text for member in parse_members(value) if member.digest not in digests)
+    return ",".join(left) or CLOSED
 
 
 def _member(text: str) -> Member:
-    found = tokens.usable_digest(text)
-    if found is None:
+    digest = tokens.usable_digest(text)
+    if digest is None:
         return Member("unusable", tokens.digest(text).hex(), text)
-    return Member("hashed" if text.startswith(tokens.HASHED) else "plain", found.hex(), text)
+    return Member("hashed" if text.startswith(tokens.HASHED) else "plain", digest.hex(), text)
 
 
 def _check_count(count: int) -> None:

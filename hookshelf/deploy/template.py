@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib import tokens
+from chalicelib.responses import NO_SUCH_PATH
 from chalicelib.types import Json
 from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import (
@@ -30,7 +31,6 @@ from hookshelf.deploy.stage_variables import MAX_VALUE_LENGTH
 
 KEPT_LOGS = 30  # days
 KEPT_DEAD_LETTERS = 14 * 24 * 3600  # seconds, the longest SQS has
-NO_SUCH_PATH = "No such path: POST /input?token=…&app=…"
 RATE, BURST = 50, 100  # requests a second, and at once
 STAGE_RESOURCE = "RestAPIapiStage"  # what the SAM transform calls the API's one stage
 # No variable of these holds the query string, and so no token. The path has none in it.
@@ -177,7 +177,7 @@ def gateway_responses() -> Json:
         "QUOTA_EXCEEDED": _gateway_response("503", busy),
         "DEFAULT_5XX": _gateway_response("503", fault),
         # For a path that there is not, and for one that asks for a signature and gets none.
-        "MISSING_AUTHENTICATION_TOKEN": _gateway_response("403", NO_SUCH_PATH),
+        "MISSING_AUTHENTICATION_TOKEN": _gateway_response("403", NO_SUCH_PATH.reason),
     }
 
 

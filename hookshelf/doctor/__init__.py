@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hookshelf.deploy.deployment import find
+from hookshelf.deploy.deployment import find_deployment
 from hookshelf.doctor.canary import run_canary
 from hookshelf.doctor.findings import Finding, Level
 from hookshelf.doctor.live_stage import LiveStage
@@ -31,7 +31,7 @@ def examine(
     deliveries, to `url` or to where the stage is. `progress` is told of what takes long.
     Raises NotDeployed.
     """
-    deployment = find(stage)
+    deployment = find_deployment(stage)
     # The canary first: it takes out what an interrupted one left behind.
     canary_findings = run_canary(LiveStage(deployment), url, progress=progress) if canary else []
     live_stage = LiveStage(deployment, read_only=read_only)

@@ -23,10 +23,10 @@ from hookshelf.aws import Account
 from hookshelf.deploy import bucket as hardening
 from hookshelf.deploy import package as packaging
 from hookshelf.deploy.apply import apply
-from hookshelf.deploy.deployment import find, stack_name
+from hookshelf.deploy.deployment import find_deployment, stack_name
 from hookshelf.deploy.destroy import destroy
 from hookshelf.deploy.package import Package, PackageRequest
-from hookshelf.deploy.plan import Build, DeployRequest, describe, make_plan
+from hookshelf.deploy.plan import Build, DeployRequest, make_plan, plan_lines
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack, wait_until_idle
 from hookshelf.project import PROJECT_ROOT
@@ -82,7 +82,7 @@ def deploy(bucket: str, account: Account, dependencies: Dependencies, progress: 
     build = _with_apps_file(dependencies.build)
     request = DeployRequest(SMOKE_STAGE, (bucket,), create_bucket=True, environment=_environment())
     plan = make_plan(request, build, progress)
-    for line in describe(plan):
+    for line in plan_lines(plan):
         progress(line)
     apply(plan, progress)
 
@@ -92,7 +92,7 @@ def deploy(bucket: str, account: Account, dependencies: Dependencies, progress: 
         apply(make_plan(changed, build, progress), progress)
 
     target = Target(
-        deployment=find(SMOKE_STAGE),
+        deployment=find_deployment(SMOKE_STAGE),
         account=account,
         bucket=bucket,
         tokens=[plan.token],

@@ -18,7 +18,7 @@ from support.project import CREDENTIALS
 
 from chalicelib.keys import DeliveryKey, RejectedKey
 from hookshelf.deploy.bucket import (
-    ATTEMPTS,
+    MAX_ATTEMPTS,
     PUT_ONCE,
     TLS_ONLY,
     BucketUnusable,
@@ -120,10 +120,10 @@ def test_a_bucket_is_made_from_nothing(name: str) -> None:
         "keep versions of what is deleted",
         "encrypt every object with S3's keys",
         "refuse what comes without TLS; "
-        "refuse everybody's puts, copies too, that could overwrite, but below _events/ and "
-        "_events_month/",
+        "refuse every put and copy that could overwrite, but below layer=events/",
         "expire everything below _rejected/ after 30 days; remove noncurrent versions in the "
-        "bucket after 30 days, unfinished uploads after 7",
+        "bucket after 30 days, unfinished uploads after 7; remove noncurrent versions below "
+        "layer=events/ after 1 day",
     ]
 
 
@@ -147,6 +147,10 @@ def test_a_hardened_bucket_has_it_all(name: str) -> None:
             "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
             "Expiration": {"ExpiredObjectDeleteMarker": True},
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        },
+        "hookshelf-events": {
+            "Filter": {"Prefix": "layer=events/"},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         },
     }
 
@@ -206,7 +210,8 @@ def test_what_others_put_there_stays(lived_in: str) -> None:
     assert THEIR_RULE in found["lifecycle"]["Rules"]
     assert found["notification"] == theirs["notification"]
     assert found["notification"]["QueueConfigurations"] == [THEIR_NOTIFICATION]
-    assert len(policy["Statement"]) == len(found["lifecycle"]["Rules"]) == 3
+    assert len(policy["Statement"]) == 1 + 2
+    assert len(found["lifecycle"]["Rules"]) == 1 + 3
 
 
 def test_the_size_from_which_their_rules_move_objects_stays(
@@ -256,9 +261,11 @@ def test_rules_are_for_the_paths_alone_that_are_archived_into(bucket: str) -> No
         ("more/of/it/", "hookshelf-keep-more/of/it"),
         ("more/of/it/", "hookshelf-noncurrent-more/of/it"),
         ("more/of/it/_rejected/", "hookshelf-rejected-more/of/it"),
+        ("more/of/it/layer=events/", "hookshelf-events-more/of/it"),
         ("team/", "hookshelf-keep-team"),
         ("team/", "hookshelf-noncurrent-team"),
         ("team/_rejected/", "hookshelf-rejected-team"),
+        ("team/layer=events/", "hookshelf-events-team"),
     ]
 
 
@@ -276,7 +283,7 @@ def test_a_path_of_any_length_makes_a_rule_that_s3_takes(bucket: str) -> None:
     paths = ["/".join([letter * 63] * 8) for letter in "ab"]
     list(harden(bucket, paths))
 
-    assert len(rules(bucket)) == 4
+    assert len(rules(bucket)) == 6
     assert max(len(name) for name in rules(bucket)) <= 255
 
 
@@ -313,7 +320,7 @@ def test_the_days_to_keep_can_be_changed(bucket: str) -> None:
     list(harden(bucket, [""], keep_days=7))
 
     assert rules(bucket)["hookshelf-keep"]["Expiration"] == {"Days": 7}
-    assert len(rules(bucket)) == 3
+    assert len(rules(bucket)) == 4
 
 
 def test_without_the_option_an_earlier_choice_stays(bucket: str) -> None:
@@ -330,7 +337,7 @@ def test_zero_days_take_the_rule_away(bucket: str) -> None:
         "expire no deliveries any more (hookshelf-keep)"
     ]
     assert list(harden(bucket, [""], keep_days=0)) == []
-    assert set(rules(bucket)) == {"hookshelf-rejected", "hookshelf-noncurrent"}
+    assert set(rules(bucket)) == {"hookshelf-rejected", "hookshelf-noncurrent", "hookshelf-events"}
 
 
 @pytest.mark.parametrize(
@@ -339,9 +346,10 @@ def test_zero_days_take_the_rule_away(bucket: str) -> None:
         pytest.param(str(DeliveryKey("", "shop", NOON, "0" * 64, "json")), True, id="delivery"),
         pytest.param(str(RejectedKey("", "shop", NOON.date(), "0" * 64)), True, id="rejected"),
         ("_redacted/shop/a.json", True),
-        ("_events/shop/a.parquet", False),
-        ("_events_month/shop/a.parquet", False),
-        ("_eventsful/a", True),
+        ("layer=events/app=shop/month=2026-11/2026-11-20.parquet", False),
+        ("layer=eventsful/a", True),
+        ("_events/shop/a.parquet", True),
+        ("_manifests/a", True),
         ("anything", True),
     ],
 )
@@ -513,7 +521,7 @@ def test_a_bucket_that_stays_busy_is_an_error(
     ):
         list(harden(name, [""]))
 
-    assert len(asked) == ATTEMPTS
+    assert len(asked) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("written", ["KeyId", "Arn", "alias"])
@@ -631,7 +639,7 @@ def busy(
     session: boto3.Session, monkeypatch: pytest.MonkeyPatch, operation: str, times: int
 ) -> Iterator[list[object]]:
     """S3 refuses an operation as it does while it works on the bucket; each time it was asked."""
-    monkeypatch.setattr("hookshelf.deploy.bucket.RETRY_DELAY", 0)
+    monkeypatch.setattr("hookshelf.deploy.bucket.BUSY_DELAY", 0)
     asked: list[object] = []
 
     def refuse(**_: Any) -> object:

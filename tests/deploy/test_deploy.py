@@ -16,10 +16,10 @@ from support.project import aws_environ, reset
 from app import app
 from chalicelib.errors import MisuseError
 from hookshelf.__main__ import main
-from hookshelf.deploy import bucket, package, plan, stage_variables
+from hookshelf.deploy import bucket, deployment, package, plan, stage_variables, template
 from hookshelf.deploy.apply import apply
 from hookshelf.deploy.deploy_lock import VariablesChanged
-from hookshelf.deploy.deployment import find
+from hookshelf.deploy.deployment import find_deployment
 from hookshelf.deploy.plan import Build, DeployRequest, make_plan
 from hookshelf.deploy.progress import Progress, silent
 from hookshelf.deploy.stack import MAX_POLLS, Stack, StackEvent, wait_and_report, wait_until_idle
@@ -73,7 +73,7 @@ def token_of(result: Result) -> str:
 
 def deliver(token: str) -> int:
     """The status of a post with the deployment's stage variables and environment."""
-    variables = stage_variables.read(find("dev"))
+    variables = stage_variables.read(find_deployment("dev"))
     event = {
         "requestContext": {"httpMethod": "POST", "resourcePath": "/input", "requestId": "r-1"},
         "headers": {"content-type": "application/json"},
@@ -105,7 +105,7 @@ def state() -> dict[str, Any]:
     return {
         "template": template,
         "variables": {
-            name: [member.kind for member in stage_variables.members(value)]
+            name: [member.kind for member in stage_variables.parse_members(value)]
             for name, value in stage["variables"].items()
         },
         "stage": (stage["stageName"], stage["methodSettings"]),
@@ -119,7 +119,7 @@ def state() -> dict[str, Any]:
     }
 
 
-def test_one_command_goes_from_nothing_to_a_door_that_stores() -> None:
+def test_one_command_goes_from_nothing_to_an_api_that_stores() -> None:
     done = run(*FIRST)
 
     assert done.exit_code == 0, done.output
@@ -128,7 +128,7 @@ def test_one_command_goes_from_nothing_to_a_door_that_stores() -> None:
     assert re.search(r"https://\S+/api/input\?token=TOKEN&app=sendgrid", done.stdout)
 
 
-def test_it_ends_with_the_doctor_who_finds_nothing_to_mend() -> None:
+def test_it_ends_with_the_doctor_who_finds_nothing_to_fix() -> None:
     done = run(*[argument for argument in FIRST if argument != "--no-doctor"])
     warned = set(re.findall(r"^warning +([\w-]+)", done.stdout, re.MULTILINE))
 
@@ -144,7 +144,7 @@ def test_what_the_doctor_finds_is_the_end_of_it() -> None:
 
     assert done.exit_code == 1
     assert "failure  public-access" in done.stdout
-    assert "Mend: " in done.stdout
+    assert "Fix: " in done.stdout
 
 
 def test_it_says_first_what_it_will_do() -> None:
@@ -230,7 +230,7 @@ def test_a_failed_update_does_not_put_it_back_either(monkeypatch: pytest.MonkeyP
     run(*FIRST)
     run("token", "rotate", "--stage", "dev")
     run("token", "revoke", "--old", "--stage", "dev")
-    live = stage_variables.read(find("dev"))
+    live = stage_variables.read(find_deployment("dev"))
     given = []
     real = Stack.update
 
@@ -249,11 +249,11 @@ def test_a_token_that_is_rotated_while_a_deploy_waits_is_not_put_back() -> None:
     run(*FIRST)
     plan = make_plan(DeployRequest("dev", alarms_to="ops@example.com"), package.build, silent)
     run("token", "rotate", "--stage", "dev")
-    live = stage_variables.read(find("dev"))
+    live = stage_variables.read(find_deployment("dev"))
     with pytest.raises(VariablesChanged, match="changed meanwhile"):
         apply(plan, silent)
 
-    assert stage_variables.read(find("dev")) == live
+    assert stage_variables.read(find_deployment("dev")) == live
 
 
 @pytest.mark.parametrize("change", [["rotate"], ["new"], ["revoke", "--all"]], ids=" ".join)
@@ -261,13 +261,13 @@ def test_no_token_is_changed_while_a_stack_that_knows_the_old_ones_is_at_work(
     monkeypatch: pytest.MonkeyPatch, change: list[str]
 ) -> None:
     run(*FIRST)
-    live = stage_variables.read(find("dev"))
+    live = stage_variables.read(find_deployment("dev"))
     monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_IN_PROGRESS")
     done = run("token", *change, "--stage", "dev")
 
     assert done.exit_code == 1
     assert "A deploy of stage dev is under way" in done.output
-    assert stage_variables.read(find("dev")) == live
+    assert stage_variables.read(find_deployment("dev")) == live
 
 
 def test_a_token_revoked_as_the_update_begins_does_not_come_back_without_a_word() -> None:
@@ -317,7 +317,7 @@ def test_what_the_stack_cannot_bring_back_is_said() -> None:
     run(*FIRST)
     boto3.client("lambda").delete_function(FunctionName="hookshelf-dev-deliver")
     no_function = run(*DEPLOY)
-    boto3.client("apigateway").delete_stage(restApiId=find("dev").api, stageName="api")
+    boto3.client("apigateway").delete_stage(restApiId=find_deployment("dev").api, stageName="api")
     no_stage = run(*DEPLOY)
 
     assert (no_function.exit_code, no_stage.exit_code) == (1, 1)
@@ -347,11 +347,11 @@ def rolled_back(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
                 name: old[name]
                 for name in before["Resources"]["RestAPIapiStage"]["Properties"]["Variables"]
             }
-            stage_variables.write(find("dev"), known)
+            stage_variables.write(find_deployment("dev"), known)
             monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_ROLLBACK_COMPLETE")
         return is_begun
 
-    old = stage_variables.read(find("dev"))
+    old = stage_variables.read(find_deployment("dev"))
     monkeypatch.setattr(Stack, "update", update)
 
 
@@ -364,12 +364,12 @@ def test_whichever_update_is_rolled_back_a_revoked_token_stays_revoked(
     rolled_back(monkeypatch, n)
     run("token", "rotate", "--stage", "dev")
     run("token", "revoke", "--old", "--stage", "dev")
-    live = stage_variables.read(find("dev"))
+    live = stage_variables.read(find_deployment("dev"))
     done = run(*DEPLOY, "--alarms-to", "ops@example.com")
 
     assert done.exit_code == 1
     assert "rolled stack hookshelf-dev back" in done.output
-    assert stage_variables.read(find("dev")) == live
+    assert stage_variables.read(find_deployment("dev")) == live
 
 
 def test_where_an_update_was_rolled_back_and_nothing_is_left_to_do_all_is_well(
@@ -423,12 +423,12 @@ def test_a_key_for_secrets_is_given_once_and_remembered() -> None:
 def test_every_variable_that_is_live_is_kept_even_a_plain_or_a_foreign_one() -> None:
     run(*FIRST)
     there = {"validToken": "plain-but-long-enough-to-be-used,other", "colour": "blue"}
-    stage_variables.write(find("dev"), there)
+    stage_variables.write(find_deployment("dev"), there)
     done = run(*DEPLOY, "--alarms-to", "ops@example.com")
     template = json.dumps(Stack("hookshelf-dev").template())
 
     assert done.exit_code == 0, done.output
-    assert stage_variables.read(find("dev")) == there
+    assert stage_variables.read(find_deployment("dev")) == there
     assert "plain-but-long" not in done.output + template
 
 
@@ -447,7 +447,7 @@ def test_the_token_is_shown_once_and_kept_nowhere(tmp_path: Path) -> None:
     again = run(*DEPLOY)
     kept = [
         json.dumps(Stack("hookshelf-dev").template()),
-        json.dumps(stage_variables.read(find("dev"))),
+        json.dumps(stage_variables.read(find_deployment("dev"))),
         json.dumps(function()["Environment"]),
         *(path.read_text() for path in tmp_path.parent.rglob("*.json")),
     ]
@@ -645,7 +645,7 @@ def test_a_stage_that_chalice_deployed_is_left_to_chalice(
     noted = tmp_path / ".chalice" / "deployed" / "dev.json"
     noted.parent.mkdir(parents=True)
     noted.touch()
-    monkeypatch.setattr(plan, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(deployment, "PROJECT_ROOT", tmp_path)
     done = run("destroy", "--stage", "dev", "--yes")
 
     assert done.exit_code == 2
@@ -738,7 +738,7 @@ def test_an_update_that_is_killed_anywhere_ends_in_the_same_place_when_run_again
         run(*FIRST)
         run("token", "rotate", "--stage", "dev")
         run("token", "revoke", "--old", "--stage", "dev")
-        return stage_variables.read(find("dev"))
+        return stage_variables.read(find_deployment("dev"))
 
     update = [*DEPLOY, "--alarms-to", "ops@example.com"]
     rotated()
@@ -750,7 +750,7 @@ def test_an_update_that_is_killed_anywhere_ends_in_the_same_place_when_run_again
         last = deploy_killed_at(len(killed) + 1, *update)
         run(*update)
         assert state() == whole, last
-        assert stage_variables.read(find("dev")) == live
+        assert stage_variables.read(find_deployment("dev")) == live
         if not last:
             break
         killed.append(last)
@@ -802,7 +802,7 @@ class SlowCloudFormation:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookshelf.deploy.stack.POLL_INTERVAL", 0)
+    monkeypatch.setattr("hookshelf.deploy.stack.STACK_POLL_INTERVAL", 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -867,6 +867,9 @@ def test_a_stack_whose_rollback_failed_is_left_alone_and_what_helps_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Stack, "status", lambda self: "UPDATE_ROLLBACK_FAILED")
+    monkeypatch.setattr(
+        Stack, "template", lambda self: {"Metadata": template.metadata(kms_keys=[])}
+    )
     done = run(*FIRST)
 
     assert done.exit_code == 1
@@ -884,7 +887,7 @@ def test_a_stack_that_only_waits_for_a_change_set_is_not_waited_for() -> None:
 
 @pytest.mark.slow
 def test_a_template_that_is_too_long_for_a_call_goes_by_s3(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookshelf.deploy.code_bucket.MAX_BODY", 1000)
+    monkeypatch.setattr("hookshelf.deploy.code_bucket.MAX_TEMPLATE_BODY", 1000)
     done = run(*FIRST)
 
     assert done.exit_code == 0, done.output

@@ -23,7 +23,6 @@ import click
 import pytest
 from botocore import xform_name
 from click.testing import CliRunner
-from hookshelf.doctor.facts import _PERMISSIONS
 from support.lambda_runtime import needs_linux
 from support.project import PROJECT, SAMPLES, TOKEN, aws_environ, reset
 
@@ -38,8 +37,9 @@ from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import namespace
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
-from hookshelf.doctor.canary import FLIGHTS
-from hookshelf.doctor.findings import CHECKS
+from hookshelf.doctor.aws_reader import PERMISSIONS
+from hookshelf.doctor.canary import CANARY_CHECKS
+from hookshelf.doctor.registry import all_checks
 
 pytestmark = pytest.mark.xdist_group("deploying doc")
 
@@ -391,7 +391,7 @@ def as_iam_says(service: str, call: str) -> str:
         "PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
         "PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     }
-    return (_PERMISSIONS | others).get(call, f"{service}:{call}")
+    return (PERMISSIONS | others).get(call, f"{service}:{call}")
 
 
 def dry_run() -> tuple[str, list[str]]:
@@ -502,14 +502,14 @@ def as_list(value: Any) -> list[Any]:
 def test_the_table_of_the_doctor_has_every_check_and_no_other() -> None:
     named = [name for row in rows(section("### The doctor")) for name in names(row[0])]
 
-    assert sorted(named) == sorted([one.id for one in CHECKS] + list(FLIGHTS))
+    assert sorted(named) == sorted([check.id for check in all_checks()] + list(CANARY_CHECKS))
 
 
 def test_the_doctor_says_what_the_table_names(rehearsal: Rehearsal) -> None:
     told = rehearsal.said[f"{BIN}hookshelf doctor --stage dev --read-only --strict --json"]
     found = [json.loads(line) for line in told.splitlines()]
 
-    assert {one["id"] for one in found} == {one.id for one in CHECKS}
+    assert {one["id"] for one in found} == {check.id for check in all_checks()}
     assert [one for one in found if one["level"] == "failure"] == []
 
 
@@ -524,7 +524,7 @@ def test_the_table_of_alarms_has_every_alarm_and_what_it_goes_off_at() -> None:
     for name in ("ServerErrors", "Refusals"):
         [_, stats] = made[name]["Metrics"]
         minutes = stats["MetricStat"]["Period"] // 60
-        assert told[name].startswith(f"{made[name]['Threshold'] + 1} answers of ")
+        assert told[name].startswith(f"{made[name]['Threshold'] + 1} responses of ")
         assert told[name].endswith(f" within {minutes} minutes")
 
 
@@ -534,7 +534,7 @@ def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
         datetime.now(UTC),
         status=503,
         app="shop",
-        unconfigured=True,
+        is_unconfigured=True,
     )
     made = [
         (directive["Metrics"][0]["Name"], dimensions)

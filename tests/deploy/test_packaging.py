@@ -1,8 +1,11 @@
 """What packaging runs with; what comes of it is in tests/deploy/test_template.py."""
 
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import findpython
 import pytest
 from chalice.config import Config
+from support.project import PROJECT
 
 from hookshelf.deploy import package, template
 from hookshelf.deploy.package import PackageRequest
@@ -143,3 +147,22 @@ def test_what_a_stage_says_of_its_functions_stays(
         "lambda_memory_size": 1024,
         "iam_policy_file": "policy-dev-api_handler.json",
     }
+
+
+def test_what_is_tested_here_is_what_ships() -> None:
+    pins = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+) ", pins, re.MULTILINE))
+
+    assert "pydantic" in pinned
+    assert {name: version(name) for name in pinned} == pinned
+
+
+def test_no_two_packages_here_want_different_versions_of_a_third() -> None:
+    check = subprocess.run(
+        [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert check.returncode == 0, check.stdout

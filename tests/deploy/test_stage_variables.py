@@ -18,10 +18,10 @@ from hookshelf.deploy.deployment import Deployment
 from hookshelf.deploy.stage_variables import (
     CLOSED,
     added,
-    app_of,
-    check,
-    members,
+    app_of_variable,
+    check_variables,
     new_token,
+    parse_members,
     patch_operations,
     token_variables,
     without,
@@ -125,7 +125,7 @@ REFUSED = {
 @pytest.mark.parametrize(("variables", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_api_gateway_refuses_is_refused_before(variables, reason) -> None:
     with pytest.raises(MisuseError, match=reason) as refused:
-        check(variables)
+        check_variables(variables)
 
     assert "https://docs.aws.amazon.com/apigateway/" in str(refused.value)
     assert "canary" not in str(refused.value)
@@ -142,7 +142,7 @@ def test_what_api_gateway_refuses_is_refused_before(variables, reason) -> None:
     ],
 )
 def test_what_api_gateway_takes_is_taken(variables) -> None:
-    check(variables)
+    check_variables(variables)
 
 
 def test_a_refused_change_changes_nothing(endpoint: str) -> None:
@@ -169,12 +169,12 @@ def test_a_new_token_is_long_its_own_and_let_in_by_its_member() -> None:
     assert len({token for token, _ in made}) == 100
     for token, member in made:
         assert len(token) == 43
-        check({"plain": token, "validToken": member})
+        check_variables({"plain": token, "validToken": member})
         tokens.check_token({"validToken": member}, None, token)
 
 
 def test_members_say_what_they_are_and_show_no_token() -> None:
-    listed = members(f" canary , {hashed('canary')},sha256:canary,, {hashed('')} ,{CLOSED}")
+    listed = parse_members(f" canary , {hashed('canary')},sha256:canary,, {hashed('')} ,{CLOSED}")
 
     kinds = ["plain", "hashed", "unusable", "unusable", "unusable", "unusable"]
     assert [one.kind for one in listed] == kinds
@@ -186,7 +186,7 @@ def test_members_say_what_they_are_and_show_no_token() -> None:
 def test_the_fingerprint_of_a_hash_in_capitals_is_the_same() -> None:
     capitals = "sha256:" + sha256(b"one").hexdigest().upper()
 
-    assert members(capitals)[0].digest == members("one")[0].digest
+    assert parse_members(capitals)[0].digest == parse_members("one")[0].digest
 
 
 @given(st.text(st.sampled_from("ab,: \t\0é\ud800") | st.characters(), max_size=40))
@@ -200,7 +200,7 @@ def test_a_member_is_usable_exactly_where_the_door_lets_someone_in(value: str) -
     except tokens.WrongToken:
         is_open = True
 
-    assert any(one.usable for one in members(value)) == is_open
+    assert any(one.usable for one in parse_members(value)) == is_open
 
 
 def test_a_member_is_added_last_and_all_others_stay() -> None:
@@ -215,13 +215,13 @@ def test_opening_a_closed_door_takes_away_what_closed_it() -> None:
 
 
 def test_members_are_taken_out_however_they_are_written() -> None:
-    [one] = members("one")
+    [one] = parse_members("one")
 
     assert without(f"one,two,{hashed('one')},sha256:bad", {one.digest}) == "two,sha256:bad"
 
 
 def test_a_list_without_members_is_closed_and_never_empty() -> None:
-    [one] = members("one")
+    [one] = parse_members("one")
 
     assert without("one", {one.digest}) == CLOSED
     with pytest.raises(tokens.NoToken):
@@ -230,7 +230,7 @@ def test_a_list_without_members_is_closed_and_never_empty() -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*", fullmatch=True).filter(is_app))
 def test_the_app_of_a_variable_is_the_one_it_is_named_for(app: str) -> None:
-    assert app_of(tokens.variable_name(app)) == app
+    assert app_of_variable(tokens.variable_name(app)) == app
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_app_of_a_variable_is_the_one_it_is_named_for(app: str) -> None:
     ["validToken", "validToken_", "validToken_a___b", "validToken_a-b", "validtoken_a", "shop"],
 )
 def test_any_other_variable_is_of_no_app(name: str) -> None:
-    assert app_of(name) is None
+    assert app_of_variable(name) is None
 
 
 def test_the_variables_with_tokens_are_found_the_stage_s_first() -> None:

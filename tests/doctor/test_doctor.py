@@ -43,7 +43,13 @@ from chalicelib.settings import BucketPath
 from hookshelf.__main__ import main
 from hookshelf.commands.doctor import print_findings
 from hookshelf.deploy import template
-from hookshelf.deploy.deployment import API_STAGE, HANDLERS, Deployment, find, function_name
+from hookshelf.deploy.deployment import (
+    API_STAGE,
+    HANDLERS,
+    Deployment,
+    find_deployment,
+    function_name,
+)
 from hookshelf.deploy.notifications import NOTIFICATION_ID
 from hookshelf.doctor import Finding, examine, findings
 from hookshelf.doctor.checks.api import leaking_variables
@@ -587,7 +593,7 @@ def test_a_policy_that_is_not_ours_is_taken_away_as_the_stack_could_not_delete_i
 
 def as_a_stack() -> LiveStage:
     """The deployment as if `hookshelf deploy` had made it."""
-    stage = LiveStage(find(STAGE)._replace(made_by="stack"), read_only=True)
+    stage = LiveStage(find_deployment(STAGE)._replace(made_by="stack"), read_only=True)
     stage.template = {
         "Resources": {
             logical_id: {
@@ -646,7 +652,7 @@ def test_what_else_was_changed_by_hand_is_a_warning(deployed: Deployed) -> None:
 def test_without_a_stack_only_the_checkout_knows_which_bucket_is_right(deployed: Deployed) -> None:
     deployed.environment("api_handler", ARCHIVE_BUCKETS="of-somebody-else")
 
-    fixes = {result.fix for result in function_policies.run(LiveStage(find(STAGE)))}
+    fixes = {result.fix for result in function_policies.run(LiveStage(find_deployment(STAGE)))}
 
     assert fixes == {"hookshelf policy --stage dev; chalice deploy --stage dev"}
 
@@ -662,7 +668,7 @@ def test_what_fixes_a_secret_in_the_environment_keeps_it_in_parameter_store(
     )
     deployed.environment(SHOP_SECRET="whsec_of_shop")
 
-    [secret] = env_secrets.run(LiveStage(find(STAGE)))
+    [secret] = env_secrets.run(LiveStage(find_deployment(STAGE)))
 
     assert secret.fix.startswith(
         "aws ssm put-parameter --name /hookshelf/dev/shop/SHOP_SECRET --type SecureString "

@@ -33,7 +33,7 @@ from app import app
 from chalicelib import keys
 from hookshelf.__main__ import main
 from hookshelf.commands.doctor import print_findings
-from hookshelf.deploy.deployment import find
+from hookshelf.deploy.deployment import find_deployment
 from hookshelf.doctor import Finding, canary
 from hookshelf.doctor.live_stage import LiveStage
 
@@ -81,7 +81,7 @@ def stored() -> list[str]:
 
 
 def run_canary(url: str, token_timeout: float = canary.TOKEN_TIMEOUT) -> list[Finding]:
-    stage = LiveStage(find(STAGE))
+    stage = LiveStage(find_deployment(STAGE))
     return canary.run_canary(stage, url, progress=print, token_timeout=token_timeout)
 
 
@@ -334,7 +334,7 @@ def test_a_stage_that_is_not_there_is_a_failure_without_the_query(
 
 
 def test_without_leave_to_set_its_token_nothing_is_posted(deployed: Deployed) -> None:
-    stage = LiveStage(find(STAGE))
+    stage = LiveStage(find_deployment(STAGE))
     with refusing("api-gateway.UpdateStage"):
         findings = canary.run_canary(stage, "http://127.0.0.1:9/api", progress=print)
 

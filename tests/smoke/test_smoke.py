@@ -36,7 +36,7 @@ from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import package as packaging
 from hookshelf.deploy import plan, stage_variables
-from hookshelf.deploy.deployment import Deployment, find
+from hookshelf.deploy.deployment import Deployment, find_deployment
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.smoke import api_gateway, metrics, registry, resources, table
@@ -122,7 +122,7 @@ def dependencies(
     monkeypatch.setattr(plan, "account", cache(plan.account))
     before, one_at_a_time = dict(os.environ), threading.Lock()
 
-    functions, deployed = boto3.client("lambda"), cache(lambda: find("smoke"))
+    functions, deployed = boto3.client("lambda"), cache(lambda: find_deployment("smoke"))
 
     def invoke(event: dict[str, Any]) -> Any:
         found = functions.get_function_configuration(FunctionName="hookshelf-smoke")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chalicelib import tokens
 from hookshelf import settings
-from hookshelf.deploy.stage_variables import CLOSED, Member, members, token_variables
+from hookshelf.deploy.stage_variables import CLOSED, Member, parse_members, token_variables
 from hookshelf.doctor.canary import VARIABLE, is_leftover
 from hookshelf.doctor.findings import Result, failure, warning
 from hookshelf.doctor.fixes import update_stage
@@ -45,7 +45,7 @@ def stage_variable(stage: LiveStage) -> Iterator[Result]:
 def token_strength(stage: LiveStage) -> Iterator[Result]:
     """Tokens are hashed, long, nobody else's, and each member of a list counts."""
     for name, app in token_variables(stage.variables).items():
-        listed = members(stage.variables[name])
+        listed = parse_members(stage.variables[name])
         whose = f"--stage {stage.deployment.stage}" + (f" --app {app}" if app else "")
         revoke = f"once senders use the new one: hookshelf token revoke --old {whose}"
         rotate = f"hookshelf token rotate {whose}  # and {revoke}"
@@ -91,7 +91,7 @@ def canary_leftover(stage: LiveStage) -> Iterator[Result]:
 
 
 def _lets_in_anybody(value: str) -> bool:
-    return any(member.usable for member in members(value))
+    return any(member.usable for member in parse_members(value))
 
 
 def _is_plain(member: Member) -> bool:
