@@ -114,8 +114,8 @@ def dependencies(
 ) -> Iterator[Dependencies]:
     """An empty account, and a way to the code, with the settings of whatever is deployed there."""
     monkeypatch.setattr(packaging, "SHIPS", ("app.py", "chalicelib", "vendor"))
-    for module in ("chalicelib.apps", "hookshelf.smoke.resources"):
-        monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("chalicelib.apps.ROOT", str(tmp_path))
+    monkeypatch.setattr("hookshelf.smoke.resources.PROJECT_ROOT", tmp_path)
     # Each client once: to make them would take longer than all that they ask.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
     monkeypatch.setattr(boto3, "client", cache(session.client))
@@ -299,7 +299,7 @@ def test_clean_has_nothing_to_do_where_nothing_is_left(dependencies: Dependencie
     done = smoke(dependencies, "--clean")
 
     assert done.exit_code == 0
-    assert "Left in us-east-1: nothing" in done.stderr
+    assert "Leftovers in us-east-1: nothing" in done.stderr
 
 
 @pytest.mark.parametrize("other", ["--keep", "--json"])
