@@ -12,6 +12,8 @@ from botocore.parsers import ResponseParserError
 
 from chalicelib.errors import HookshelfError, MisuseError
 
+NO_CREDENTIALS = "No AWS credentials. Set AWS_PROFILE, or log in"
+
 
 class AwsError(HookshelfError):
     """AWS refused a call, or was not reached."""
@@ -57,7 +59,7 @@ def _readable(error: Exception) -> HookshelfError:
     if isinstance(error, NoRegionError):
         return MisuseError("No AWS region. Set AWS_DEFAULT_REGION, or a profile")
     if isinstance(error, NoCredentialsError):
-        return MisuseError("No AWS credentials. Set AWS_PROFILE, or log in")
+        return MisuseError(NO_CREDENTIALS)
     if isinstance(error, ResponseParserError):
         return AwsError("What responded is not AWS. Is a proxy in between?")
     return AwsError(f"AWS refused: {error}")
