@@ -18,6 +18,7 @@ from typing import NamedTuple
 from chalicelib.errors import HookshelfError
 
 LAYOUT = "1"
+EVENTS_FOLDER = "layer=events"  # no app and no path can hold a `=`
 EXTENSIONS = ("json", "form", "xml", "txt", "bin")
 
 _APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"
