@@ -211,8 +211,8 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
             "200, Retry-After none; 200, Retry-After none",
             "FAILED",
         ],
-        "A copy under the put-once policy": [  # moto copies whatever is asked for
-            "plain 200, conditional 200, onto a taken key 200",
+        "A copy under the put-once policy": [  # moto does not hear a copy's condition
+            "plain 403, conditional 200, onto a taken key 200",
             "FAILED",
         ],
         "Put once, by policy": ["ResponseParserError", "FAILED"],  # moto's IAM simulates nothing
@@ -221,6 +221,10 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
         "The logs": [  # nor logs what it would say
             "lines: 0, in groups: 3, the last post NOT among them; with a token: 0; "
             "with a metric: 0",
+            "not seen",
+        ],
+        "Which metric counts an overridden status": [  # nor does anything count
+            "heard 15 of 4xx and 1 of 5xx; counted 0 and 0 of 0",
             "not seen",
         ],
     }
