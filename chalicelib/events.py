@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +21,7 @@ from chalicelib.delivery import Delivery
 class Event:
     """One thing that happened."""
 
-    id: str  # the sender's, else `sha256:` and the hash of `data`
+    id: str  # the sender's; empty where there is none, see `identified`
     type: str  # empty where the sender does not say
     subject: str  # what you look up: a recipient, a customer, a repository
     time: str  # RFC 3339 in UTC; the delivery's arrival where the sender gives none
@@ -42,13 +41,22 @@ def event(  # noqa: PLR0913  (one for each attribute)
 ) -> Event:
     """An Event from whatever a body held: anything that is no text or number counts as absent."""
     return Event(
-        id=text(id) or "sha256:" + sha256(data.encode("utf-8", "surrogatepass")).hexdigest(),
+        id=text(id),
         type=text(type),
         subject=text(subject),
         time=rfc3339(time) or _utc(delivery.arrived),
         correlation=text(correlation),
         data=data,
     )
+
+
+def identified(event: Event, body_sha256: str, position: int) -> str:
+    """What tells this event from every other of its app and type: the sender's id, if there is one.
+
+    Else its place in the body: a body that is sent again gives the same, equal events within one
+    body do not.
+    """
+    return event.id or f"{body_sha256}:{position}"
 
 
 def text(value: object) -> str:

@@ -2,7 +2,11 @@
 
     <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
     <prefix>_rejected/<app>/dt=2026-11-20/<sha256>.bin
-    <prefix>_redacted/…  _events/…  _events_month/…                           (reserved)
+    <prefix>_redacted/…                                                       (reserved)
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11-20T14.parquet        an hour, compacted
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11-20.parquet           a day
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11.parquet              a month
+    <prefix>_manifests/<app>/00000001.json                                    the manifest log
 
 `prefix` is empty, or one to eight path segments that each end in `/`.
 Arrival time leads the name, so the keys of one app sort by arrival; the SHA-256 of the body ends
@@ -13,9 +17,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 LAYOUT = "1"
+EVENTS_FOLDER = "layer=events"  # no app and no path can hold a `=`
 EXTENSIONS = ("json", "form", "xml", "txt", "bin")
 
 _APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"
@@ -33,6 +38,13 @@ _REJECTED = re.compile(
     r"(?P<sha256>[0-9a-f]{64})\.bin",
     re.ASCII,
 )
+
+_EVENTS = re.compile(
+    rf"{_PREFIX}{EVENTS_FOLDER}/app=(?P<app>{_APP})/month=\d{{4}}-\d\d/"
+    r"(?P<start>\d{4}-\d\d(?:-\d\d(?:T\d\d)?)?)\.parquet",
+    re.ASCII,
+)
+_MANIFEST = re.compile(rf"{_PREFIX}_manifests/(?P<app>{_APP})/(?P<number>\d{{8}})\.json", re.ASCII)
 
 
 class UnknownKey(ValueError):
@@ -53,9 +65,8 @@ class DeliveryKey:
     extension: str  # one of EXTENSIONS
 
     def __str__(self) -> str:
-        at = self.arrived
-        stamp = f"{_day(at).replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
-        return f"{hour_prefix(self.prefix, self.app, at)}{stamp}-{self.sha256}.{self.extension}"
+        folder = hour_prefix(self.prefix, self.app, self.arrived)
+        return f"{folder}{_stamp(self.arrived)}-{self.sha256}.{self.extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,41 @@ class RejectedKey:
 
     def __str__(self) -> str:
         return f"{self.prefix}_rejected/{self.app}/dt={self.day.isoformat()}/{self.sha256}.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsKey:
+    """What the key of a compacted file says: the app and the time that its name stands for."""
+
+    prefix: str
+    app: str
+    start: datetime  # aware, UTC; the beginning of an hour, a day or a month
+    span: str  # `hour`, `day` or `month`
+
+    @property
+    def end(self) -> datetime:
+        """The first moment that the name no longer stands for."""
+        if self.span == "month":
+            return (self.start + timedelta(days=31)).replace(day=1)
+        return self.start + timedelta(**{f"{self.span}s": 1})
+
+    def __str__(self) -> str:
+        month = self.start.date().isoformat()[:7]
+        length = {"month": 7, "day": 10, "hour": 13}[self.span]
+        name = self.start.isoformat()[:length]
+        return f"{events_prefix(self.prefix, self.app)}month={month}/{name}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestKey:
+    """What the key of an entry of the manifest log says. Numbers begin at 1, without gaps."""
+
+    prefix: str
+    app: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{manifest_prefix(self.prefix, self.app)}{self.number:08}.json"
 
 
 def is_app(name: str) -> bool:
@@ -105,9 +151,44 @@ def parse(key: str) -> DeliveryKey | RejectedKey:
     return parsed
 
 
+def parse_events(key: str) -> EventsKey:
+    """Read the key of a compacted file. Raises UnknownKey."""
+    match = _EVENTS.fullmatch(key)
+    if match is None:
+        raise UnknownKey(key)
+    text = match["start"]
+    span = {7: "month", 10: "day", 13: "hour"}[len(text)]
+    try:
+        start = datetime.fromisoformat(text + "-01" if span == "month" else text)
+    except ValueError as error:
+        raise UnknownKey(key) from error
+    parsed = EventsKey(match["prefix"], match["app"], start.replace(tzinfo=UTC), span)
+    if not is_app(parsed.app) or str(parsed) != key:
+        raise UnknownKey(key)
+    return parsed
+
+
+def parse_manifest(key: str) -> ManifestKey:
+    """Read the key of an entry of the manifest log. Raises UnknownKey."""
+    match = _MANIFEST.fullmatch(key)
+    if match is None or not is_app(match["app"]):
+        raise UnknownKey(key)
+    return ManifestKey(match["prefix"], match["app"], int(match["number"]))
+
+
 def app_prefix(prefix: str, app: str) -> str:
     """Where the deliveries of `app` lie."""
     return f"{prefix}{app}/"
+
+
+def day_prefix(prefix: str, app: str, day: date) -> str:
+    """Where the deliveries lie that `app` received on a day (UTC)."""
+    return f"{app_prefix(prefix, app)}dt={day.isoformat()}/"
+
+
+def seek(prefix: str, app: str, at: datetime) -> str:
+    """What sorts right before the first key of a delivery that `app` received at `at` or later."""
+    return f"{hour_prefix(prefix, app, at)}{_stamp(at)}"
 
 
 def hour_prefix(prefix: str, app: str, at: datetime) -> str:
@@ -118,6 +199,20 @@ def hour_prefix(prefix: str, app: str, at: datetime) -> str:
 def rejected_prefix(prefix: str, app: str | None = None) -> str:
     """Where refused bodies lie, of one app or of all."""
     return f"{prefix}_rejected/" + (f"{app}/" if app else "")
+
+
+def events_prefix(prefix: str, app: str | None = None) -> str:
+    """Where compacted files lie, of one app or of all."""
+    return f"{prefix}{EVENTS_FOLDER}/" + (f"app={app}/" if app else "")
+
+
+def manifest_prefix(prefix: str, app: str) -> str:
+    """Where the manifest log of an app lies."""
+    return f"{prefix}_manifests/{app}/"
+
+
+def _stamp(at: datetime) -> str:
+    return f"{_day(at).replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
 
 
 def _day(at: datetime) -> str:

@@ -92,6 +92,7 @@ SOURCE = Source(
     verify=verify,
     signed_at=lambda headers: unix_seconds(headers.get(TIMESTAMP)),
     events=events,
+    subject_ignores_case=True,
     example=example,
     sign=sign,
 )

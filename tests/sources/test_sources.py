@@ -305,7 +305,6 @@ def check_handshake(source: Source, body: bytes, query: dict[str, str]) -> None:
 def check_event(event: Event) -> None:
     assert all(isinstance(value, str) for value in asdict(event).values())
     assert strictly_json(event.data)
-    assert event.id
     assert event.time.endswith("Z")
     assert datetime.fromisoformat(event.time).tzinfo
 

@@ -1,0 +1,44 @@
+"""Which apps an archive holds, at a place and at every path below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+from chalicelib.keys import EVENTS_FOLDER, is_app, is_path
+from chalicelib.settings import Place
+from hookshelf.reading.store import ReadingStore
+from hookshelf.reading.values import Read, Stream
+
+
+def streams_below(store: ReadingStore, read: Read, place: Place, pool: Executor) -> list[Stream]:
+    """Every app at a place and below it, in order of their keys. One LIST for each folder."""
+
+    def folders(prefix: str) -> list[str]:
+        return store.folders(read, prefix)
+
+    streams: set[Stream] = set()
+    prefixes = [place.prefix]
+    while prefixes:
+        names = pool.map(folders, prefixes)
+        below = [
+            (prefix, name)
+            for prefix, inner in zip(prefixes, names, strict=True)
+            for name in inner
+            if name == EVENTS_FOLDER or is_app(name) or is_path(prefix + name)
+        ]
+        inside = list(pool.map(folders, [f"{prefix}{name}/" for prefix, name in below]))
+        prefixes = []
+        for (prefix, name), inner in zip(below, inside, strict=True):
+            streams |= {Stream(place.bucket, prefix, app) for app in _apps(name, inner)}
+            if is_path(prefix + name) and not all(folder.startswith("dt=") for folder in inner):
+                prefixes.append(f"{prefix}{name}/")
+    return sorted(streams, key=str)
+
+
+def _apps(name: str, inside: list[str]) -> Iterator[str]:
+    """The apps that a folder shows: itself, or those of the compacted files."""
+    if name == EVENTS_FOLDER:
+        yield from filter(is_app, (folder.removeprefix("app=") for folder in inside))
+    elif is_app(name) and any(folder.startswith("dt=") for folder in inside):
+        yield name

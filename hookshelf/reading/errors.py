@@ -1,0 +1,31 @@
+"""What can go wrong while an archive is read or compacted. The commands turn it into messages."""
+
+from __future__ import annotations
+
+
+class ReadingError(Exception):
+    """The base of what this package raises; its text is for people and says what to do."""
+
+
+class BadQuestion(ReadingError):
+    """An option or argument cannot be understood, or names nothing that exists."""
+
+
+class NoSuchApp(BadQuestion):
+    """The archive has no such app; the text names those there are."""
+
+
+class NoSuchDelivery(BadQuestion):
+    """No delivery, or more than one, has this key or this beginning of a hash."""
+
+
+class Gone(ReadingError):
+    """A compacted file was replaced while it was read: list again."""
+
+
+class Taken(ReadingError):
+    """There is an object with this key already (If-None-Match), or it changed (If-Match)."""
+
+
+class Lossy(ReadingError):
+    """Rows do not give back the bytes they were made from. Nothing was written."""
