@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from chalicelib.keys import DeliveryKey, UnknownKey, app_prefix, parse
 from chalicelib.settings import Place, Settings, from_environment, parse_place
+from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import streams_below
 from hookshelf.reading.errors import BadQuestion, NoSuchApp
 from hookshelf.reading.events import collapsed
-from hookshelf.reading.rows import Row, to_rows
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import splitting_of
-from hookshelf.reading.store import ReadingStore, open_reading_store
+from hookshelf.reading.store import open_reading_store
 from hookshelf.reading.times import Moment, since, until
 from hookshelf.reading.values import ArchivedEvent, Read, Stream
 from hookshelf.settings import environment
 
-AT_ONCE = 64  # requests under way at the same time
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hookshelf.reading.compact import FileChange
 
 
 @dataclass
@@ -47,11 +46,13 @@ class Archive:
         app: str | None = None,
         stage: str | None = None,
         environ: Mapping[str, str] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.now = now
         self.environ = dict(environ if environ is not None else environment(stage))
         self.app = app
         self.settings, self.places = _located(location, self.environ)
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hookshelf")
+        self._buckets: dict[str, Bucket] = {}
 
     def apps(self) -> list[Stream]:
         """Every app at every place, raw or compacted, in order."""
@@ -80,18 +81,67 @@ class Archive:
             id=id,
             correlation=correlation,
         )
+        from hookshelf.reading.lookup import rows_of
+
         read = Read()
         with read.timed():
             rows = [
                 (stream, row)
                 for stream in self._streams(read, app)
-                for row in self._rows(read, stream, selection)
+                for row in rows_of(
+                    self._bucket(stream.bucket),
+                    read,
+                    stream,
+                    selection,
+                    splitting_of(stream.app, self.environ),
+                )
             ]
             events = collapsed(rows, all=all)
         return Found(iter(events[-limit:] if limit else events), read)
 
+    def compact(
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        keep: timedelta | None = None,
+        look_back: timedelta | None = None,
+        dry_run: bool = False,
+        remaining: Callable[[], float] | None = None,
+        processes: int | None = None,
+        memory_mb: int = 400,
+        read: Read | None = None,
+    ) -> Iterator[FileChange]:
+        """Bring the compacted files up to date, ended months too; what became of each file.
+
+        `keep` deletes days that are older. `look_back` limits how far back late keys are looked
+        for (a LIST per day); None is everywhere. `remaining` gives the seconds until a deadline:
+        the work stops in time, and the next run goes on.
+        """
+        from hookshelf.reading.compact import Plan, compact_stream
+
+        selection = self._selection(since, until)
+        plan = Plan(
+            now=self.now,
+            since=selection.since,
+            until=selection.until,
+            look_back=look_back,
+            keep=keep,
+            dry_run=dry_run,
+            remaining=remaining,
+            processes=processes,
+            memory_mb=memory_mb,
+        )
+        read = read or Read()
+        with read.timed():
+            for stream in self._streams(read, app):
+                splitting = splitting_of(stream.app, self.environ)
+                bucket = self._bucket(stream.bucket)
+                yield from compact_stream(bucket, read, stream, splitting, plan)
+
     def _selection(self, since_: Moment, until_: Moment) -> Selection:
-        now = datetime.now(UTC)
+        now = self.now()
         return Selection(since=since(since_, now), until=until(until_, now))
 
     def _streams(self, read: Read, app: str | None) -> list[Stream]:
@@ -99,7 +149,7 @@ class Archive:
         streams = [
             stream
             for place in self.places
-            for stream in streams_below(self._store(place.bucket), read, place, self._pool)
+            for stream in streams_below(self._bucket(place.bucket), read, place)
         ]
         chosen = [stream for stream in dict.fromkeys(streams) if app in (None, stream.app)]
         if app and not chosen:
@@ -107,36 +157,10 @@ class Archive:
             raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
         return chosen
 
-    def _rows(self, read: Read, stream: Stream, selection: Selection) -> Iterator[Row]:
-        store = self._store(stream.bucket)
-        splitting = splitting_of(stream.app, self.environ)
-        for key in _deliveries(store, read, stream, selection):
-            obj = store.load(read, str(key))
-            read.add(raw_objects=1)
-            for row in to_rows(obj, key, splitting.source(obj.metadata)):
-                if row.is_event and selection.is_row(row):
-                    yield row
-
-    @cached_property
-    def _stores(self) -> dict[str, ReadingStore]:
-        return {
-            place.bucket: open_reading_store(self.settings, place.bucket) for place in self.places
-        }
-
-    def _store(self, bucket: str) -> ReadingStore:
-        return self._stores[bucket]
-
-
-def _deliveries(
-    store: ReadingStore, read: Read, stream: Stream, selection: Selection
-) -> Iterable[DeliveryKey]:
-    for entry in store.entries(read, app_prefix(stream.prefix, stream.app)):
-        try:
-            key = parse(entry.key)
-        except UnknownKey:
-            continue
-        if isinstance(key, DeliveryKey) and selection.has(key.arrived):
-            yield key
+    def _bucket(self, name: str) -> Bucket:
+        if name not in self._buckets:
+            self._buckets[name] = Bucket(name, open_reading_store(self.settings, name))
+        return self._buckets[name]
 
 
 def _located(

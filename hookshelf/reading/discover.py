@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 
 from chalicelib.keys import EVENTS_FOLDER, is_app, is_path
 from chalicelib.settings import Place
-from hookshelf.reading.store import ReadingStore
+from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.values import Read, Stream
 
 
-def streams_below(store: ReadingStore, read: Read, place: Place, pool: Executor) -> list[Stream]:
+def streams_below(bucket: Bucket, read: Read, place: Place) -> list[Stream]:
     """Every app at a place and below it, in order of their keys. One LIST for each folder."""
 
     def folders(prefix: str) -> list[str]:
-        return store.folders(read, prefix)
+        return bucket.store.folders(read, prefix)
 
     streams: set[Stream] = set()
     prefixes = [place.prefix]
     while prefixes:
-        names = pool.map(folders, prefixes)
+        names = bucket.map(folders, prefixes)
         below = [
             (prefix, name)
             for prefix, inner in zip(prefixes, names, strict=True)
             for name in inner
             if name == EVENTS_FOLDER or is_app(name) or is_path(prefix + name)
         ]
-        inside = list(pool.map(folders, [f"{prefix}{name}/" for prefix, name in below]))
+        inside = bucket.map(folders, [f"{prefix}{name}/" for prefix, name in below])
         prefixes = []
         for (prefix, name), inner in zip(below, inside, strict=True):
             streams |= {Stream(place.bucket, prefix, app) for app in _apps(name, inner)}

@@ -73,6 +73,11 @@ class ReadingFolder:
         """Where the file lies, for an engine that reads files itself."""
         return self._root / entry.key
 
+    def etag(self, key: str) -> str:
+        """The ETag of what lies there now; empty where nothing does."""
+        there = self._entry(key)
+        return there.etag if there else ""
+
     def put_file(
         self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
     ) -> Entry:

@@ -1,0 +1,187 @@
+"""Few rows, quickly: by subject, id or correlation, or of one delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import duckdb
+
+from chalicelib.keys import DeliveryKey, parse
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.errors import Gone
+from hookshelf.reading.files import Files, listed_files
+from hookshelf.reading.footers import Footer, Group
+from hookshelf.reading.raw import load_all, raw_between
+from hookshelf.reading.rows import Row, to_rows
+from hookshelf.reading.selection import Selection
+from hookshelf.reading.sources import Splitting
+from hookshelf.reading.values import Read, Stream
+
+_ATTEMPTS = 8
+# What an event shows; the bytes around it are for rebuilding.
+_COLUMNS = (
+    "subject, time, type, id, correlation, source, verdict, arrived, delivery, position, batch, "
+    "NULL AS metadata, ''::BLOB AS before, data, ''::BLOB AS after, false AS derived"
+)
+
+_engine: duckdb.DuckDBPyConnection | None = None
+_opening = Lock()
+
+
+def rows_of(
+    bucket: Bucket, read: Read, stream: Stream, selection: Selection, splitting: Splitting
+) -> list[Row]:
+    """Every row of events that is asked for, compacted and raw; some may be there twice."""
+    for _ in range(_ATTEMPTS):
+        try:
+            files = listed_files(bucket, read, stream)
+            rows = compacted_rows(bucket, read, files, selection)
+            return rows + raw_rows(bucket, read, stream, files, selection, splitting)
+        except Gone:
+            continue
+    raise Gone(f"{stream} is compacted faster than it can be read")
+
+
+def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selection) -> list[Row]:
+    """The rows asked for in compacted files. Raises Gone where one is replaced meanwhile."""
+    wanted = [
+        (file, groups)
+        for file in files.counting
+        if within(file.footer, selection) and (groups := _groups(file.footer, selection))
+    ]
+    if not wanted:
+        return []
+    paths = bucket.map(
+        lambda pair: bucket.local(read, pair[0].entry, pair[0].footer, pair[1]), wanted
+    )
+    where, values = _condition(selection)
+    try:
+        rows = (
+            engine()
+            .execute(
+                f"SELECT {_COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
+                [[str(path) for path in paths], *values],
+            )
+            .fetchall()
+        )
+    except duckdb.IOException:
+        raise Gone("a local file") from None
+    for file, _ in wanted:
+        bucket.check(file.entry)
+    read.add(files=len(wanted))
+    return [
+        row for row in map(_row, rows) if selection.has(_arrived(row)) and selection.is_row(row)
+    ]
+
+
+def raw_rows(
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    files: Files,
+    selection: Selection,
+    splitting: Splitting,
+) -> list[Row]:
+    """The rows asked for in raw deliveries that no file covers."""
+    return [
+        row
+        for delivery, obj in load_all(
+            bucket, read, uncovered(bucket, read, stream, files, selection)
+        )
+        for row in to_rows(obj, delivery.key, splitting.source(obj.metadata))
+        if row.is_event and selection.is_row(row)
+    ]
+
+
+def uncovered(
+    bucket: Bucket, read: Read, stream: Stream, files: Files, selection: Selection
+) -> list[Any]:
+    """The raw deliveries in the interval asked for that no file covers; a LIST for each gap."""
+    gaps = [
+        (max(start, selection.since or start), _earlier(end, selection.until))
+        for start, end in files.gaps()
+    ]
+    parts = bucket.map(
+        lambda gap: list(raw_between(bucket, read, stream, *gap)),
+        [(start, end) for start, end in gaps if end is None or start < end],
+    )
+    return [delivery for part in parts for delivery in part]
+
+
+def within(footer: Footer, selection: Selection) -> bool:
+    """Whether deliveries of a file may have arrived when it is asked for."""
+    if footer.first is None or footer.last is None:
+        return False
+    return not (
+        (selection.since and footer.last < selection.since)
+        or (selection.until and footer.first >= selection.until)
+    )
+
+
+def engine() -> duckdb.DuckDBPyConnection:
+    """A DuckDB for look-ups, kept: it remembers the footers of files that do not change."""
+    global _engine
+    with _opening:
+        if _engine is None:
+            _engine = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+            _engine.execute("LOAD parquet; SET parquet_metadata_cache = true")
+        return _engine.cursor()
+
+
+def _groups(footer: Footer, selection: Selection) -> Sequence[Group]:
+    """The row groups that may hold a subject."""
+    if selection.subject is None:
+        return footer.groups
+    return [
+        group
+        for group in footer.groups
+        if group.first is None
+        or group.last is None
+        or any(group.first <= subject <= group.last for subject in selection.subjects)
+    ]
+
+
+def _condition(selection: Selection) -> tuple[str, list[Any]]:
+    conditions = ["batch > 0"]
+    values: list[Any] = []
+    if selection.subject is not None:
+        conditions.append(f"subject IN ({', '.join('?' for _ in selection.subjects)})")
+        values += selection.subjects
+    for name in ("type", "id", "correlation"):
+        if (value := getattr(selection, name)) is not None:
+            conditions.append(f"{name} = ?")
+            values.append(value)
+    # The column has milliseconds; the key of the delivery decides.
+    if selection.since:
+        conditions.append("arrived >= ?")
+        values.append(_naive(selection.since - timedelta(milliseconds=1)))
+    if selection.until:
+        conditions.append("arrived <= ?")
+        values.append(_naive(selection.until))
+    return " AND ".join(conditions), values
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = Row(*values)
+    return row._replace(time=_text(values[1]), arrived=_text(values[7]))
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None)
+
+
+def _arrived(row: Row) -> datetime:
+    key = parse(row.delivery)
+    assert isinstance(key, DeliveryKey)
+    return key.arrived
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((moment for moment in (one, other) if moment), default=None)
