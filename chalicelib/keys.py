@@ -66,7 +66,7 @@ class DeliveryKey:
 
     def __str__(self) -> str:
         folder = hour_prefix(self.prefix, self.app, self.arrived)
-        return f"{folder}{_stamp(self.arrived)}-{self.sha256}.{self.extension}"
+        return f"{folder}{stamp(self.arrived)}-{self.sha256}.{self.extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def day_prefix(prefix: str, app: str, day: date) -> str:
 
 def seek(prefix: str, app: str, at: datetime) -> str:
     """What sorts right before the first key of a delivery that `app` received at `at` or later."""
-    return f"{hour_prefix(prefix, app, at)}{_stamp(at)}"
+    return f"{hour_prefix(prefix, app, at)}{stamp(at)}"
 
 
 def hour_prefix(prefix: str, app: str, at: datetime) -> str:
@@ -211,7 +211,8 @@ def manifest_prefix(prefix: str, app: str) -> str:
     return f"{prefix}_manifests/{app}/"
 
 
-def _stamp(at: datetime) -> str:
+def stamp(at: datetime) -> str:
+    """What the name of a delivery's key begins with: its arrival (aware, UTC), sortable."""
     return f"{_day(at).replace('-', '')}T{at:%H%M%S}.{at.microsecond:06}Z"
 
 

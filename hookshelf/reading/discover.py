@@ -12,11 +12,28 @@ from hookshelf.reading.values import Read, Stream
 
 def streams_below(bucket: Bucket, read: Read, place: Place) -> list[Stream]:
     """Every app at a place and below it, in order of their keys. One LIST for each folder."""
+    streams = {
+        Stream(place.bucket, prefix, app)
+        for prefix, name, inside in _folders_below(bucket, read, place)
+        for app in _apps(name, inside)
+    }
+    return sorted(streams, key=str)
+
+
+def prefixes_below(bucket: Bucket, read: Read, place: Place) -> list[str]:
+    """A place's prefix, and every one below it that an app may have."""
+    below = {prefix for prefix, _, _ in _folders_below(bucket, read, place)}
+    return sorted({place.prefix, *below})
+
+
+def _folders_below(
+    bucket: Bucket, read: Read, place: Place
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Each folder that an app, a path or compacted files may have, with what is inside."""
 
     def folders(prefix: str) -> list[str]:
         return bucket.store.folders(read, prefix)
 
-    streams: set[Stream] = set()
     prefixes = [place.prefix]
     while prefixes:
         names = bucket.map(folders, prefixes)
@@ -29,10 +46,9 @@ def streams_below(bucket: Bucket, read: Read, place: Place) -> list[Stream]:
         inside = bucket.map(folders, [f"{prefix}{name}/" for prefix, name in below])
         prefixes = []
         for (prefix, name), inner in zip(below, inside, strict=True):
-            streams |= {Stream(place.bucket, prefix, app) for app in _apps(name, inner)}
+            yield prefix, name, inner
             if is_path(prefix + name) and not all(folder.startswith("dt=") for folder in inner):
                 prefixes.append(f"{prefix}{name}/")
-    return sorted(streams, key=str)
 
 
 def _apps(name: str, inside: list[str]) -> Iterator[str]:

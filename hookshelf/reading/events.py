@@ -26,7 +26,7 @@ def collapsed(rows: Iterable[tuple[Stream, Row]], *, all: bool = False) -> list[
     for copies in seen.values():
         ordered = sorted(copies.items(), key=lambda item: _preference(item[1]))
         for index, ((stream, _, _), row) in enumerate(ordered if all else ordered[:1]):
-            events.append(_event(stream, row, times=len(copies), repeat=index > 0))
+            events.append(event_of(stream, row, times=len(copies), repeat=index > 0))
     return sorted(events, key=lambda event: (event.time, event.delivery, event.position))
 
 
@@ -36,7 +36,8 @@ def _preference(row: Row) -> tuple[int, str, str, int]:
     return _RANK.get(row.verdict, len(_RANK)), name, row.delivery, row.position
 
 
-def _event(stream: Stream, row: Row, *, times: int, repeat: bool) -> ArchivedEvent:
+def event_of(stream: Stream, row: Row, *, times: int, repeat: bool) -> ArchivedEvent:
+    """The value of a row."""
     key = parse(row.delivery)
     assert isinstance(key, DeliveryKey)
     return ArchivedEvent(

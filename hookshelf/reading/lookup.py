@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
 import duckdb
 
-from chalicelib.keys import DeliveryKey, parse
+from chalicelib.keys import DeliveryKey, stamp
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone
-from hookshelf.reading.files import Files, listed_files
+from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
 from hookshelf.reading.raw import load_all, raw_between
 from hookshelf.reading.rows import Row, to_rows
-from hookshelf.reading.selection import Selection
+from hookshelf.reading.selection import Selection, ignoring_case
 from hookshelf.reading.sources import Splitting
+from hookshelf.reading.times import milliseconds
 from hookshelf.reading.values import Read, Stream
 
 _ATTEMPTS = 8
@@ -57,7 +58,7 @@ def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selectio
     paths = bucket.map(
         lambda pair: bucket.local(read, pair[0].entry, pair[0].footer, pair[1]), wanted
     )
-    where, values = _condition(selection)
+    where, values = condition(selection)
     try:
         rows = (
             engine()
@@ -72,9 +73,7 @@ def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selectio
     for file, _ in wanted:
         bucket.check(file.entry)
     read.add(files=len(wanted))
-    return [
-        row for row in map(_row, rows) if selection.has(_arrived(row)) and selection.is_row(row)
-    ]
+    return [_row(row) for row in rows]
 
 
 def raw_rows(
@@ -111,6 +110,37 @@ def uncovered(
     return [delivery for part in parts for delivery in part]
 
 
+def stored_rows(bucket: Bucket, read: Read, stream: Stream, key: DeliveryKey) -> list[Row]:
+    """All that a compacted file holds of one delivery, in order; empty where none does."""
+    day = key.arrived.date().isoformat()
+    for _ in range(_ATTEMPTS):
+        files = listed_files(bucket, read, stream)
+        try:
+            for file in files.counting:
+                if day in file.footer.days and (rows := _stored(bucket, read, file, str(key))):
+                    return rows
+        except Gone:
+            continue
+        return []
+    raise Gone(f"{stream} is compacted faster than it can be read")
+
+
+def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:
+    path = bucket.local(read, file.entry, file.footer, None)
+    values = (
+        engine()
+        .execute(
+            f"SELECT {', '.join(Row._fields)} FROM read_parquet(?, hive_partitioning = false) "
+            "WHERE delivery = ? ORDER BY position",
+            [str(path), delivery],
+        )
+        .fetchall()
+    )
+    bucket.check(file.entry)
+    read.add(files=1)
+    return [_row(some) for some in values]
+
+
 def within(footer: Footer, selection: Selection) -> bool:
     """Whether deliveries of a file may have arrived when it is asked for."""
     if footer.first is None or footer.last is None:
@@ -144,24 +174,45 @@ def _groups(footer: Footer, selection: Selection) -> Sequence[Group]:
     ]
 
 
-def _condition(selection: Selection) -> tuple[str, list[Any]]:
+def condition(selection: Selection) -> tuple[str, list[Any]]:
+    """What is asked for as a condition in SQL, and the values of its question marks."""
     conditions = ["batch > 0"]
     values: list[Any] = []
-    if selection.subject is not None:
-        conditions.append(f"subject IN ({', '.join('?' for _ in selection.subjects)})")
-        values += selection.subjects
+    for sql, some in _conditions(selection):
+        conditions.append(sql)
+        values += some
+    return " AND ".join(conditions), values
+
+
+def literal(selection: Selection) -> str:
+    """The condition with its values in it, for a view."""
+    sql, values = condition(selection)
+    first, *rest = sql.split("?")
+    return first + "".join(_quoted(v) + part for v, part in zip(values, rest, strict=True))
+
+
+def _conditions(selection: Selection) -> Iterator[tuple[str, list[Any]]]:
+    if (subject := selection.subject) is not None:
+        sources = sorted(ignoring_case())
+        marks = ", ".join("?" for _ in sources)
+        either = f"(subject = ? OR (subject = ? AND source IN ({marks})))"
+        # The plain list is what row groups are chosen by.
+        yield f"subject IN (?, ?) AND {either}", [subject, subject.lower()] * 2 + sources
     for name in ("type", "id", "correlation"):
         if (value := getattr(selection, name)) is not None:
-            conditions.append(f"{name} = ?")
-            values.append(value)
-    # The column has milliseconds; the key of the delivery decides.
-    if selection.since:
-        conditions.append("arrived >= ?")
-        values.append(_naive(selection.since - timedelta(milliseconds=1)))
-    if selection.until:
-        conditions.append("arrived <= ?")
-        values.append(_naive(selection.until))
-    return " AND ".join(conditions), values
+            yield f"{name} = ?", [value]
+    # The column has milliseconds and is what row groups are chosen by; the key is exact.
+    name = "split_part(delivery, '/', -1)"
+    if since := selection.since:
+        yield f"arrived >= ? AND {name} >= ?", [_naive(milliseconds(since)), stamp(since)]
+    if until := selection.until:
+        yield f"arrived <= ? AND {name} < ?", [_naive(until), stamp(until)]
+
+
+def _quoted(value: str | datetime) -> str:
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _row(values: tuple[Any, ...]) -> Row:
@@ -175,12 +226,6 @@ def _text(moment: datetime) -> str:
 
 def _naive(moment: datetime) -> datetime:
     return moment.replace(tzinfo=None)
-
-
-def _arrived(row: Row) -> datetime:
-    key = parse(row.delivery)
-    assert isinstance(key, DeliveryKey)
-    return key.arrived
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:

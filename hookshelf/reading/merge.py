@@ -187,7 +187,7 @@ class Engine:
             self._sql.executemany(
                 "INSERT INTO without VALUES (?)", [[key] for key in parts.without]
             )
-        selects = [_lines(parts)] if parts.lines else []
+        selects = [lines_select(parts)] if parts.lines else []
         for index, path in enumerate(parts.files):
             select = f"SELECT {NAMES} FROM {_files([path])}"
             conditions = ["SELECT delivery FROM without"] if parts.without else []
@@ -235,7 +235,8 @@ def _blooms(columns: Iterable[tuple[Any, ...]]) -> tuple[int, int]:
     return start, sum(max(filters)) - start
 
 
-def _lines(parts: Parts) -> str:
+def lines_select(parts: Parts) -> str:
+    """The rows of JSON lines, as they are in a file."""
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _LINE.items())
     names = ", ".join(_from_line(name, kind) for name, kind, _ in COLUMNS)
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from chalicelib.keys import DeliveryKey, parse
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.merge import write_lines
 from hookshelf.reading.raw import RawDelivery, load_all
-from hookshelf.reading.rows import Row, rebuilt, to_rows
+from hookshelf.reading.rows import Row, is_same, rebuilt, to_rows
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.values import Read
 
@@ -58,7 +57,7 @@ class Splitter:
         for key, obj in objects:
             self.keys.add(obj.key)
             rows = to_rows(obj, key, self._splitting.source(obj.metadata))
-            if sha256(obj.body).hexdigest() != key.sha256:
+            if not is_same(obj, key):
                 self.altered.add(obj.key)
                 rows = [row._replace(verdict="bad") for row in rows]
             yield from rows

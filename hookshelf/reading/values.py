@@ -80,6 +80,7 @@ class ArchivedDelivery:
     size: int | None = None  # bytes of the body
     body: bytes | None = None
     metadata: Mapping[str, str] | None = None  # as stored: encoded, see chalicelib/metadata.py
+    altered: bool = False  # the bytes are no longer those that the key was made from
 
 
 @dataclass(slots=True)
@@ -128,3 +129,63 @@ class Coverage:
     last: datetime | None
     compacted_until: datetime | None  # raw objects were read from here on; None: all of them
     deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What `count` gives."""
+
+    rows: list[dict[str, Any]]  # the fields asked for, `events` (distinct) and `repeats`
+    read: Read
+
+
+@dataclass
+class Found:
+    """The events of a `find`, in order of their time, and what was read for them."""
+
+    events: Iterator[ArchivedEvent]
+    read: Read  # complete once the events are used up
+
+    def __iter__(self) -> Iterator[ArchivedEvent]:
+        return self.events
+
+
+@dataclass
+class Deliveries:
+    """Deliveries in order of arrival for each app, and what was read for them."""
+
+    deliveries: Iterator[ArchivedDelivery]
+    read: Read  # complete once they are used up
+
+    def __iter__(self) -> Iterator[ArchivedDelivery]:
+        return self.deliveries
+
+
+@dataclass
+class Queried:
+    """The rows of a `query`, and what was read for them."""
+
+    columns: list[str]
+    rows: Iterator[tuple[Any, ...]]
+    read: Read
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is there of one app at one place, from footers and one listing of what is newer."""
+
+    stream: Stream
+    first: datetime | None  # arrivals
+    last: datetime | None
+    usual_gap: float | None  # seconds between two deliveries: the mean of the last compacted day
+    deliveries: int
+    events: int | None  # None where raw deliveries would have to be read for it
+    bytes: int  # of all bodies
+    files: int
+    file_bytes: int
+    raw_objects: int  # that no file covers
+    compacted_until: datetime | None
+    log: int  # number of the newest entry of the manifest log
