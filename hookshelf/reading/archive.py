@@ -14,7 +14,7 @@ from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
 from hookshelf.reading.events import collapsed
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting, splitting_of
-from hookshelf.reading.store import open_reading_store
+from hookshelf.reading.store import ReadingStore, open_reading_store
 from hookshelf.reading.times import Moment, since, until
 from hookshelf.reading.values import (
     ArchivedDelivery,
@@ -50,9 +50,11 @@ class Archive:
         stage: str | None = None,
         environ: Mapping[str, str] | None = None,
         tz: tzinfo = UTC,
+        open_store: Callable[[Settings, str], ReadingStore] = open_reading_store,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.now = now
+        self._open_store = open_store
         self.tz = tz  # of dates and times that are given without one
         self.environ = dict(environ if environ is not None else environment(stage))
         self.app = app
@@ -327,7 +329,7 @@ class Archive:
 
     def _bucket(self, name: str) -> Bucket:
         if name not in self._buckets:
-            self._buckets[name] = Bucket(name, open_reading_store(self.settings, name))
+            self._buckets[name] = Bucket(name, self._open_store(self.settings, name))
         return self._buckets[name]
 
 

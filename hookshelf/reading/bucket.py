@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -108,15 +110,22 @@ class Bucket:
 
     def _path(self, entry: Entry) -> Path:
         name = f"{entry.key}-{entry.etag}".replace("/", "_").replace('"', "")
-        return Path(self._folder.name) / name[-200:]
+        return self._folder / name[-200:]
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="hookshelf-")
+    def _folder(self) -> Path:
+        return temporary_folder(self)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hookshelf")
+
+
+def temporary_folder(owner: object) -> Path:
+    """A folder that goes when its owner does, or when the process ends."""
+    folder = tempfile.mkdtemp(prefix="hookshelf-")
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _joined(groups: Sequence[Group]) -> list[tuple[int, int]]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from random import uniform
 
@@ -21,7 +22,7 @@ from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone, Lossy, Taken
 from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, write_footer
-from hookshelf.reading.merge import Engine, Merged, Parts
+from hookshelf.reading.merge import Engine, Held, Merged, Parts
 from hookshelf.reading.raw import RawDelivery, bounds_of, raw_days, raw_of_day, sums
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter
@@ -81,9 +82,10 @@ def compact_stream(
     told: set[FileChange] = set()
     for attempt in range(_ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="hookshelf-", dir=plan.folder) as folder:
-            work = _Work(bucket, read, stream, splitting, plan, Path(folder))
             try:
-                yield from _each_once(work.run(), told)
+                with Engine(Path(folder), memory_mb=plan.memory_mb) as engine:
+                    work = _Work(bucket, read, stream, splitting, plan, engine)
+                    yield from _each_once(work.run(), told)
                 return
             except OutOfTime:
                 return
@@ -118,10 +120,10 @@ class _Work:
         stream: Stream,
         splitting: Splitting,
         plan: Plan,
-        folder: Path,
+        engine: Engine,
     ) -> None:
         self.bucket, self.read, self.stream = bucket, read, stream
-        self.splitting, self.plan, self.folder = splitting, plan, folder
+        self.splitting, self.plan, self.engine = splitting, plan, engine
         self.now = plan.now()
         self.files = Files(())
         self.head = manifest.Head()
@@ -135,15 +137,22 @@ class _Work:
         oldest = min((file.footer.log for file in self.files.counting), default=newest)
         self.pending = manifest.changes(self.bucket, self.read, self.stream, self.head, oldest)
         yield from self._delete(self.files.replaced)
-        days = self._days()
-        for index, day in enumerate(days):
-            if self.plan.is_expired(day):
-                yield from self._expire(day)
-            else:
-                yield from self._day(day)
-            is_last = index + 1 == len(days) or days[index + 1].month != day.month
-            if is_last and not self.plan.keep:
-                yield from self._month(day.replace(day=1))
+        for first, days in groupby(self._days(), key=lambda day: day.replace(day=1)):
+            yield from self._days_of_month(first, list(days))
+
+    def _days_of_month(self, first: date, days: list[date]) -> Iterator[FileChange]:
+        for day in filter(self.plan.is_expired, days):
+            yield from self._expire(day)
+        days = [day for day in days if not self.plan.is_expired(day)]
+        key = EventsKey(self.stream.prefix, self.stream.app, bounds_of(first)[0], "month")
+        month = next((file for file in self.files.counting if file.key == key), None)
+        if month:
+            yield from self._again(month, [self._holding(day) for day in days])
+            return
+        for day in days:
+            yield from self._day(day)
+        if not self.plan.keep:
+            yield from self._roll_up(key)
 
     def _days(self) -> list[date]:
         """The days to look at: with raw deliveries, or with rows in a file."""
@@ -156,11 +165,8 @@ class _Work:
 
     def _day(self, day: date) -> Iterator[FileChange]:
         holding = self._holding(day)
-        month = [file for file in holding.files if file.key.span == "month"]
-        whole = [file for file in holding.files if file.key.span == "day"]
-        if month:
-            yield from self._again(month[0], holding)
-        elif self.now >= bounds_of(day)[1] + CLOSED:
+        if self.now >= bounds_of(day)[1] + CLOSED:
+            whole = [file for file in holding.files if file.key.span == "day"]
             yield from self._whole_day(holding, whole[0] if whole else None)
         else:
             yield from self._hours(holding)
@@ -216,20 +222,20 @@ class _Work:
             else:
                 yield from (self._change(file, "unchanged") for file in files)
 
-    def _again(self, file: CompactedFile, holding: _Holding) -> Iterator[FileChange]:
+    def _again(self, month: CompactedFile, days: Sequence[_Holding]) -> Iterator[FileChange]:
         """A month's file, in place, where it lacks something or was split otherwise."""
-        others = [other for other in holding.files if other is not file]
-        if not (others or holding.missing or self._must_redo(file)):
-            yield self._change(file, "unchanged")
+        missing = [raw for holding in days for raw in holding.missing]
+        others = {f.entry: f for holding in days for f in holding.files if f is not month}
+        if not (others or missing or self._must_redo(month)):
+            yield self._change(month, "unchanged")
             return
-        if holding.missing:
-            self._log("late", holding.missing)
-        interval = file.footer.start, file.footer.end
-        yield from self._write(file.key, interval, [file, *others], holding.missing, file)
+        if missing:
+            self._log("late", missing)
+        interval = month.footer.start, month.footer.end
+        yield from self._write(month.key, interval, [month, *others.values()], missing, month)
 
-    def _month(self, first: date) -> Iterator[FileChange]:
-        """Roll a month up whose days are all there, closed and small enough together."""
-        key = EventsKey(self.stream.prefix, self.stream.app, bounds_of(first)[0], "month")
+    def _roll_up(self, key: EventsKey) -> Iterator[FileChange]:
+        """One file of a month whose days are all there, closed and small enough together."""
         files = [
             file
             for file in self.files.counting
@@ -316,55 +322,60 @@ class _Work:
         missing: Sequence[RawDelivery],
         without: frozenset[str],
     ) -> tuple[Path, Footer]:
-        path = self.folder / str(key).rpartition("/")[2]
+        path = self.engine.folder / str(key).rpartition("/")[2]
         removed = self._erased() | without
-        with Engine(self.folder, memory_mb=self.plan.memory_mb) as engine:
-            splitter = Splitter(
-                self.bucket, self.read, self.splitting, self.folder, self.plan.processes
-            )
-            splitter.raw([delivery for delivery in missing if str(delivery) not in removed])
-            for file in filter(self._is_stale, files):
-                splitter.rows(engine.rows(self._local(file)), removed)
-            is_overlapping = _overlap(files)
-            parts = Parts(
-                files=[self._local(file) for file in files if not self._is_stale(file)],
-                lines=splitter.lines,
-                longest=splitter.longest,
-                without=frozenset(removed | splitter.keys if is_overlapping else removed),
-                overlapping=is_overlapping,
-            )
-            merged = engine.merge(parts, path, span=key.span)
-            for file in files:
-                self.bucket.check(file.entry)
-            sizes = self._check(engine, merged, parts, splitter)
-        footer = self._footer(interval, files, merged, sizes)
+        splitter = Splitter(
+            self.bucket, self.read, self.splitting, self.engine.folder, self.plan.processes
+        )
+        splitter.raw([delivery for delivery in missing if str(delivery) not in removed])
+        for file in filter(self._is_stale, files):
+            splitter.rows(self.engine.rows(self._local(file)), removed)
+        is_overlapping = _overlap(files)
+        parts = Parts(
+            files=[self._local(file) for file in files if not self._is_stale(file)],
+            lines=splitter.lines,
+            longest=splitter.longest,
+            without=frozenset(removed | splitter.keys if is_overlapping else removed),
+            overlapping=is_overlapping,
+        )
+        merged = self.engine.merge(parts, path, span=key.span)
+        for file in files:
+            self.bucket.check(file.entry)
+        altered = splitter.altered.union(*(file.footer.altered for file in files))
+        held = self._proved(merged, parts, splitter.keys, altered)
+        footer = replace(
+            self._footer(interval, merged, held),
+            replaces={file.entry.key: file.entry.etag for file in files},
+            altered=tuple(sorted(altered & held.keys())),
+        )
         write_footer(path, footer)
         return path, footer
 
-    def _check(
-        self, engine: Engine, merged: Merged, parts: Parts, splitter: Splitter
-    ) -> dict[str, int]:
-        """Prove that nothing is lost: each delivery rebuilt; or, of whole files, every row."""
-        is_whole = not (parts.lines or parts.without or parts.overlapping)
-        if is_whole:
-            if (merged.rows, merged.checksum) != engine.checksum(parts.files):
-                raise Lossy(f"{merged.path.name} has not the rows of the files it is made of")
-        else:
-            engine.prove(merged.path, altered=splitter.altered)
-        sizes = engine.deliveries([merged.path])
-        lost = splitter.keys - sizes.keys()
+    def _proved(
+        self, merged: Merged, parts: Parts, added: set[str], altered: set[str]
+    ) -> dict[str, Held]:
+        """What the new file holds: each delivery rebuilt; or, of whole files, every row there.
+
+        Raises Lossy where that is not all there was.
+        """
+        is_roll_up = not (parts.lines or parts.without or parts.overlapping)
+        held = self.engine.held([merged.path], prove=not is_roll_up)
+        if is_roll_up and self.engine.checksum([merged.path]) != self.engine.checksum(parts.files):
+            raise Lossy(f"{merged.path.name} has not the rows of the files it is made of")
+        lost = added - held.keys() | {
+            key for key, of_one in held.items() if not of_one.is_whole and key not in altered
+        }
         if lost:
             raise Lossy(f"{merged.path.name} lacks {len(lost)} deliveries, such as {min(lost)}")
-        return sizes
+        return held
 
     def _footer(
         self,
         interval: tuple[datetime, datetime],
-        files: Sequence[CompactedFile],
         merged: Merged,
-        sizes: dict[str, int],
+        held: dict[str, Held],
     ) -> Footer:
-        names = sorted(sizes, key=lambda key: key.rpartition("/")[2])
+        names = sorted(held, key=lambda key: key.rpartition("/")[2])
         arrived = [parse(name).arrived for name in names[:1] + names[-1:]]  # type: ignore[union-attr]
         days: dict[str, list[str]] = {}
         for name in names:
@@ -372,14 +383,14 @@ class _Work:
         return Footer(
             start=self._start(interval[0]),
             end=interval[1],
-            deliveries=merged.deliveries,
-            events=merged.events,
-            rows=merged.rows,
-            bytes=sum(sizes.values()),
+            deliveries=len(held),
+            events=sum(of_one.events for of_one in held.values()),
+            rows=sum(of_one.rows for of_one in held.values()),
+            bytes=sum(of_one.size for of_one in held.values()),
             first=arrived[0] if arrived else None,
             last=arrived[-1] if arrived else None,
             days={day: sums(keys) for day, keys in days.items()},
-            replaces={file.entry.key: file.entry.etag for file in files},
+            replaces={},
             splitter=self.splitting.fingerprint,
             log=self.head.number,
             groups=merged.groups,
@@ -462,10 +473,8 @@ class _Work:
         return file.footer.splitter != self.splitting.fingerprint
 
     def _deliveries(self, files: Sequence[CompactedFile]) -> dict[str, int]:
-        if not files:
-            return {}
-        with Engine(self.folder, memory_mb=self.plan.memory_mb) as engine:
-            return engine.deliveries([self._local(file) for file in files])
+        held = self.engine.held([self._local(file) for file in files]) if files else {}
+        return {key: of_one.size for key, of_one in held.items()}
 
     def _local(self, file: CompactedFile) -> Path:
         return self.bucket.local(self.read, file.entry, file.footer, None)

@@ -55,6 +55,7 @@ class Footer:
     replaces: Mapping[str, str]  # ETags by key
     splitter: str  # see Splitting.fingerprint
     log: int  # number of the manifest entry that this file agrees with
+    altered: tuple[str, ...] = ()  # deliveries whose bytes are not those of their key
     groups: tuple[Group, ...] = ()
     blooms: tuple[int, int] = (0, 0)  # offset and length of all bloom filters
     footer: int = field(default=0, compare=False)  # where the Parquet footer begins
@@ -84,6 +85,7 @@ def read_footer(tail: bytes, size: int) -> Footer:
             facts[name] = facts[name] and datetime.fromisoformat(facts[name])
         facts["groups"] = tuple(Group(*group) for group in facts["groups"])
         facts["blooms"] = tuple(facts["blooms"])
+        facts["altered"] = tuple(facts["altered"])
         facts["days"] = {day: tuple(sums) for day, sums in facts["days"].items()}
         facts["footer"] = size - 8 - int.from_bytes(tail[-8:-4], "little")
         return Footer(**facts)

@@ -6,15 +6,14 @@ threads (its version is in the file). New rows come as JSON lines, bytes in hexa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
 
-from hookshelf.reading.errors import Lossy
 from hookshelf.reading.footers import NAME, PLACEHOLDER, Group
 from hookshelf.reading.rows import Row
 
@@ -58,15 +57,20 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The file that was written, and what a footer says of it."""
+    """The file that was written, and where its parts lie."""
 
     path: Path
-    rows: int
-    events: int
-    deliveries: int
     groups: tuple[Group, ...]
     blooms: tuple[int, int]
-    checksum: int  # sum of the rows' hashes, `repeat` left out
+
+
+class Held(NamedTuple):
+    """What a file holds of one delivery."""
+
+    rows: int
+    events: int
+    size: int  # bytes of its body
+    is_whole: bool  # every row is there; where proved, they give the body that its key names
 
 
 def write_lines(rows: Iterable[Row], path: Path) -> int:
@@ -94,7 +98,7 @@ class Engine:
         if threads:
             config["threads"] = threads
         self._sql = duckdb.connect(":memory:", config=config)
-        self._folder = folder
+        self.folder = folder  # to work in
 
     def __enter__(self) -> Engine:
         return self
@@ -124,7 +128,8 @@ class Engine:
             f"ROW_GROUP_SIZE {ROWS_IN_GROUP[span]}, DICTIONARY_SIZE_LIMIT {ROWS_IN_GROUP[span]}, "
             f"KV_METADATA {{{NAME}: '{PLACEHOLDER}'}})"
         )
-        return self._described(path)
+        columns = self._columns(path)
+        return Merged(path, _groups(columns), _blooms(columns))
 
     def checksum(self, files: Sequence[Path]) -> tuple[int, int]:
         """How many rows some files have, and the sum of their hashes."""
@@ -134,40 +139,31 @@ class Engine:
         assert row is not None
         return int(row[0]), int(row[1])
 
-    def prove(self, path: Path, *, altered: Collection[str] = ()) -> int:
-        """Rebuild every delivery of a file and compare it with the hash in its key: how many.
+    def held(self, files: Sequence[Path], *, prove: bool = False) -> dict[str, Held]:
+        """The deliveries in some files, by key.
 
-        `altered` names deliveries whose bytes were not those of their key before. Raises Lossy. A
-        body that has events is UTF-8, unless they are derived.
+        `prove` rebuilds every body and compares it with the hash in its key. A body that has
+        events is UTF-8, unless they are derived.
         """
-        bad = self._sql.execute(
-            f"""
-            SELECT delivery FROM (
-                SELECT delivery,
-                    count(*) = greatest(max(batch), 1) AND count(DISTINCT position) = count(*)
-                    AND min(position) = 0 AND max(position) = count(*) - 1 AS complete,
-                    CASE WHEN bool_or(derived OR batch = 0)
-                        THEN sha256(any_value(before) FILTER (position = 0))
-                        ELSE sha256(string_agg(decode(before) || data || decode(after), ''
-                            ORDER BY position))
-                    END = regexp_extract(delivery, '-([0-9a-f]{{64}})\\.[a-z]+$', 1) AS same
-                FROM {_files([path])} GROUP BY delivery)
-            WHERE NOT coalesce(complete, false) OR NOT coalesce(same, false)"""
-        ).fetchall()
-        lost = {row[0] for row in bad} - set(altered)
-        if lost:
-            raise Lossy(f"{len(lost)} deliveries cannot be rebuilt from their rows: {min(lost)}")
-        return len(lost)
-
-    def deliveries(self, files: Sequence[Path]) -> dict[str, int]:
-        """The keys of the deliveries in some files, with the size of each body in bytes."""
-        return dict(
-            self._sql.execute(
-                "SELECT delivery, sum(octet_length(before) + octet_length(after) + "
-                "CASE WHEN derived THEN 0 ELSE coalesce(strlen(data), 0) END)::BIGINT "
-                f"FROM {_files(files)} GROUP BY delivery"
-            ).fetchall()
+        same = (
+            """CASE WHEN bool_or(derived OR batch = 0)
+                THEN sha256(any_value(before) FILTER (position = 0))
+                ELSE sha256(string_agg(decode(before) || data || decode(after), ''
+                    ORDER BY position))
+            END = regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1)"""
+            if prove
+            else "true"
         )
+        rows = self._sql.execute(
+            f"""
+            SELECT delivery, count(*), max(batch),
+                sum(octet_length(before) + octet_length(after)
+                    + CASE WHEN derived THEN 0 ELSE coalesce(strlen(data), 0) END)::BIGINT,
+                coalesce(count(*) = greatest(max(batch), 1) AND min(position) = 0
+                    AND max(position) = count(*) - 1 AND {same}, false)
+            FROM {_files(files)} GROUP BY delivery"""
+        ).fetchall()
+        return {row[0]: Held(*row[1:]) for row in rows}
 
     def rows(self, path: Path) -> Iterator[Row]:
         """The rows of a file by delivery and position, for making it anew."""
@@ -198,22 +194,14 @@ class Engine:
             selects.append(f"{select} WHERE {wheres}" if wheres else select)
         return " UNION ALL ".join(selects)
 
-    def _described(self, path: Path) -> Merged:
-        counts = self._sql.execute(
-            f"SELECT count(*), count(*) FILTER (batch > 0), count(*) FILTER (position = 0), "
-            f"coalesce(sum({_HASH}), 0) FROM {_files([path])}"
-        ).fetchone()
-        assert counts is not None
-        columns = self._sql.execute(
+    def _columns(self, path: Path) -> list[tuple[Any, ...]]:
+        return self._sql.execute(
             "SELECT row_group_id, path_in_schema, stats_min_value, stats_max_value, "
             "min_is_exact AND max_is_exact, "
             "coalesce(dictionary_page_offset, data_page_offset), total_compressed_size, "
             "bloom_filter_offset, bloom_filter_length "
             f"FROM parquet_metadata('{_quoted(path)}')"
         ).fetchall()
-        return Merged(
-            path, counts[0], counts[1], counts[2], _groups(columns), _blooms(columns), counts[3]
-        )
 
 
 def _groups(columns: Iterable[tuple[Any, ...]]) -> tuple[Group, ...]:

@@ -52,12 +52,15 @@ class Row(NamedTuple):
 
 
 def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
-    """The rows of a delivery. Never raises on what a sender wrote."""
+    """The rows of a delivery. Never raises on what a sender wrote.
+
+    Where the bytes are not those that the key was made from, the verdict is `bad`.
+    """
     delivery = Delivery(key.app, kept_headers(obj), obj.body, key.arrived)
     events = list((source.events or generic.events)(delivery))
     spans = _spans(obj.body, events)
     arrived = _milliseconds(key.arrived.isoformat())
-    verdict = obj.metadata.get("verdict", "unchecked")
+    verdict = _text(obj.metadata.get("verdict", "unchecked")) if is_same(obj, key) else "bad"
     metadata = {_text(name): _text(value) for name, value in obj.metadata.items()}
     if not events:
         return [

@@ -7,14 +7,14 @@ but these: access to files and network is switched off before it runs.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.bucket import Bucket, temporary_folder
 from hookshelf.reading.errors import BadQuestion, Gone
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import listed_files
@@ -54,14 +54,14 @@ class Scan:
 
     def __init__(self, read: Read, *, memory_mb: int = 1_000) -> None:
         self._read = read
-        self._folder = tempfile.TemporaryDirectory(prefix="hookshelf-")
+        self._folder = temporary_folder(self)
         self._selects: list[str] = []
         self._paths: list[Path] = []  # of all that the selects read
         self.sql = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": f"{memory_mb}MB",
-                "temp_directory": str(Path(self._folder.name) / "spill"),
+                "temp_directory": str(self._folder / "spill"),
                 "autoinstall_known_extensions": False,
             },
         )
@@ -168,7 +168,7 @@ class Scan:
     def __exit__(self, *_: object) -> None:
         """Forget everything."""
         self.sql.close()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _add(
         self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting
@@ -177,7 +177,7 @@ class Scan:
         counting = [file for file in files.counting if within(file.footer, selection)]
         paths = [bucket.local(self._read, f.entry, f.footer, None) for f in counting]
         raw = uncovered(bucket, self._read, stream, files, selection)
-        work = Path(self._folder.name) / f"{len(self._selects)}"
+        work = self._folder / f"{len(self._selects)}"
         work.mkdir(exist_ok=True)
         splitter = Splitter(bucket, self._read, splitting, work, None)
         splitter.raw(raw)

@@ -56,8 +56,6 @@ class Splitter:
     def _rows(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> Iterator[Row]:
         for key, obj in objects:
             self.keys.add(obj.key)
-            rows = to_rows(obj, key, self._splitting.source(obj.metadata))
             if not is_same(obj, key):
                 self.altered.add(obj.key)
-                rows = [row._replace(verdict="bad") for row in rows]
-            yield from rows
+            yield from to_rows(obj, key, self._splitting.source(obj.metadata))
