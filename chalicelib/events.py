@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from chalicelib.delivery import Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened."""
 
     id: str  # the sender's; empty where there is none, see `identified`
@@ -27,6 +25,25 @@ class Event:
     time: str  # RFC 3339 in UTC; the delivery's arrival where the sender gives none
     correlation: str  # what ties events together: a message, a payment, a commit
     data: str  # the event's exact JSON
+
+
+class Quick(Protocol):
+    """A quicker JSON reader, which gives what the plain one here gives, or None: it cannot tell."""
+
+    def elements(self, text: str) -> list[tuple[str, Any]] | None:
+        """What `elements` gives."""
+
+    def parse(self, text: str) -> tuple[Any] | None:
+        """What `parse` gives, in a tuple."""
+
+
+_quick: Quick | None = None
+
+
+def read_quickly(quick: Quick | None) -> None:
+    """Let bodies be read by something quicker, in this process. Receiving never splits a body."""
+    global _quick
+    _quick = quick
 
 
 def event(  # noqa: PLR0913  (one for each attribute)
@@ -61,7 +78,7 @@ def identified(event: Event, body_sha256: str, position: int) -> str:
 
 def text(value: object) -> str:
     """A string or integer as text; empty for everything else, None and booleans too."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
@@ -71,6 +88,8 @@ def rfc3339(value: object) -> str:
 
     Senders differ: SendGrid and Stripe count seconds, some of Meta's products milliseconds.
     """
+    if type(value) is int and 0 <= value < 10**11:  # most senders' way
+        return datetime.fromtimestamp(value, UTC).isoformat()[:-6] + "Z"
     if isinstance(value, str) and re.fullmatch(r"\d{1,13}(\.\d{1,9})?", value, re.ASCII):
         value = float(value)
     try:
@@ -103,6 +122,8 @@ def form_field(text: str, name: str) -> str:
 
 def parse(text: str) -> Any:
     """The value of a JSON text; None where it is not JSON."""
+    if _quick and (known := _quick.parse(text)):
+        return known[0]
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError):
@@ -114,7 +135,10 @@ def elements(text: str) -> Iterator[tuple[str, Any]]:
 
     Nothing for any other text; what comes before a fault for a broken one.
     """
-    yield from ((exact, value) for _, exact, value in _cut(text, "[", "]"))
+    if _quick and (known := _quick.elements(text)) is not None:
+        yield from known
+    else:
+        yield from ((exact, value) for _, exact, value in _cut(text, "[", "]"))
 
 
 def members(text: str) -> dict[str, str]:

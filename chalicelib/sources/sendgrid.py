@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, elements, event, json_text, text
+from chalicelib.events import Event, elements, event, json_text, text
 from chalicelib.signatures import from_base64, is_ecdsa_p256, p256_public_key, raw, unix_seconds
 from chalicelib.sources import Headers, Keys, Source
 
@@ -36,15 +36,16 @@ def verify(body: bytes, headers: Headers, keys: Keys) -> bool:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event per element. `sg_event_id` may be missing, and may change between retries."""
     for exact, value in elements(json_text(delivery.body)):
+        field = value.get if isinstance(value, dict) else {}.get
         yield event(
             delivery,
             exact,
-            id=dig(value, "sg_event_id"),
-            type=dig(value, "event"),
-            subject=text(dig(value, "email")).lower(),
-            time=dig(value, "timestamp"),
+            id=field("sg_event_id"),
+            type=field("event"),
+            subject=text(field("email")).lower(),
+            time=field("timestamp"),
             # <X-Message-Id>.<filter host>…: the part before the first dot is the message's.
-            correlation=text(dig(value, "sg_message_id")).partition(".")[0],
+            correlation=text(field("sg_message_id")).partition(".")[0],
         )
 
 

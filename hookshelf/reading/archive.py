@@ -329,7 +329,9 @@ class Archive:
 
     def _bucket(self, name: str) -> Bucket:
         if name not in self._buckets:
-            self._buckets[name] = Bucket(name, self._open_store(self.settings, name))
+            is_real = self._open_store is open_reading_store
+            store = self._open_store(self.settings, name)
+            self._buckets[name] = Bucket(name, store, self.settings if is_real else None)
         return self._buckets[name]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+from chalicelib.settings import Settings
 from hookshelf.reading.errors import Gone
 from hookshelf.reading.footers import TAIL, Footer, Group, NotOurs, read_footer
 from hookshelf.reading.store import Entry, ReadingStore
@@ -31,8 +32,9 @@ class Bucket:
     reads it as a file on disk. They are deleted when the process ends.
     """
 
-    def __init__(self, name: str, store: ReadingStore) -> None:
+    def __init__(self, name: str, store: ReadingStore, settings: Settings | None = None) -> None:
         self.name = name
+        self.settings = settings  # where another process may open the same store
         self.store = store
         self._footers: dict[Entry, Footer | None] = {}
         self._copies: dict[Entry, set[tuple[int, int]]] = {}

@@ -333,16 +333,16 @@ class _Work:
         is_overlapping = _overlap(files)
         parts = Parts(
             files=[self._local(file) for file in files if not self._is_stale(file)],
-            lines=splitter.lines,
-            longest=splitter.longest,
-            without=frozenset(removed | splitter.keys if is_overlapping else removed),
+            lines=splitter.lines.paths,
+            longest=splitter.lines.longest,
+            without=frozenset(removed | splitter.lines.keys if is_overlapping else removed),
             overlapping=is_overlapping,
         )
         merged = self.engine.merge(parts, path, span=key.span)
         for file in files:
             self.bucket.check(file.entry)
-        altered = splitter.altered.union(*(file.footer.altered for file in files))
-        held = self._proved(merged, parts, splitter.keys, altered)
+        altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
+        held = self._proved(merged, parts, splitter.lines.keys, altered)
         footer = replace(
             self._footer(interval, merged, held),
             replaces={file.entry.key: file.entry.etag for file in files},

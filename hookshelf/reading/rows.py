@@ -14,13 +14,16 @@ from typing import NamedTuple
 
 from chalicelib.bodies import CONTENT_TYPES
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.events import Event, identified
+from chalicelib.events import Event, identified, read_quickly
 from chalicelib.keys import DeliveryKey
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, generic
+from hookshelf.reading.quick import Msgspec
 
 # Raise it when the same bytes and settings would give other rows: files are then made anew.
 SPLITTER = 1
+
+read_quickly(Msgspec())
 
 _CALENDAR = ("1970", "2200")  # a time outside is a mistake of the sender's
 
@@ -59,7 +62,7 @@ def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
     delivery = Delivery(key.app, kept_headers(obj), obj.body, key.arrived)
     events = list((source.events or generic.events)(delivery))
     spans = _spans(obj.body, events)
-    arrived = _milliseconds(key.arrived.isoformat())
+    arrived = _milliseconds(key.arrived.isoformat(timespec="microseconds"))
     verdict = _text(obj.metadata.get("verdict", "unchecked")) if is_same(obj, key) else "bad"
     metadata = {_text(name): _text(value) for name, value in obj.metadata.items()}
     if not events:
@@ -67,29 +70,22 @@ def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
             Row("", arrived, "", "", "", source.name, verdict, arrived, obj.key, 0, 0,
                 metadata, obj.body, None, b"", False)
         ]  # fmt: skip
-    return [
-        Row(
-            _text(event.subject),
-            _time(event.time) or arrived,
-            _text(event.type),
-            _text(identified(event, key.sha256, position)),
-            _text(event.correlation),
-            source.name,
-            verdict,
-            arrived,
-            obj.key,
-            position,
-            len(events),
-            None if position else metadata,
-            before,
-            _text(event.data),
-            after,
-            spans is None,
-        )
-        for position, (event, (before, after)) in enumerate(
-            zip(events, spans or _derived(obj.body, events), strict=True)
-        )
-    ]
+    derived = spans is None
+    rows = []
+    for position, (event, (before, after)) in enumerate(
+        zip(events, spans or _derived(obj.body, events), strict=True)
+    ):
+        id, type, subject, time, correlation, data = event
+        id = id or identified(event, key.sha256, position)
+        if not (id + type + subject + correlation + data).isascii():
+            id, type, subject = _text(id), _text(type), _text(subject)
+            correlation, data = _text(correlation), _text(data)
+        rows.append(
+            Row(subject, _time(time) or arrived, type, id, correlation, source.name, verdict,
+                arrived, obj.key, position, len(events), None if position else metadata,
+                before, data, after, derived)
+        )  # fmt: skip
+    return rows
 
 
 def rebuilt(rows: Sequence[Row], key: DeliveryKey) -> ArchiveObject:
@@ -149,7 +145,7 @@ def _time(time: str) -> str:
 
 
 def _milliseconds(time: str) -> str:
-    return f"{time[:19]}.{time[20:23] if time[19:20] == '.' else '000'}Z"
+    return f"{time[:-1]}.000Z" if len(time) == 20 else f"{time[:19]}.{time[20:23]}Z"
 
 
 def _text(text: str) -> str:

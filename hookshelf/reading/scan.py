@@ -189,7 +189,7 @@ class Scan:
             names = ", ".join(f"'{path}'" for path in paths)
             self._selects.append(f"{head} read_parquet([{names}], hive_partitioning = false)")
             self._paths += paths
-        if splitter.lines:
-            self._paths += splitter.lines
-            lines = Parts(lines=splitter.lines, longest=splitter.longest)
+        if splitter.lines.keys:
+            self._paths += splitter.lines.paths
+            lines = Parts(lines=splitter.lines.paths, longest=splitter.lines.longest)
             self._selects.append(f"{head} ({lines_select(lines)})")

@@ -19,6 +19,7 @@ class Splitting:
 
     configured: Source | None
     fallback: Source
+    asked: tuple[str, dict[str, str]]  # app and environment, for another process
     fingerprint: str  # version of the splitter, and hash of the app's `source` and `paths`
 
     def source(self, metadata: Mapping[str, str]) -> Source:
@@ -40,5 +41,8 @@ def splitting_of(app: str, environ: Mapping[str, str]) -> Splitting:
         configured = generic.with_paths(paths)
     settings = json.dumps([source, paths], sort_keys=True)
     return Splitting(
-        configured, namesake, f"{SPLITTER}-{sha256(settings.encode()).hexdigest()[:16]}"
+        configured,
+        namesake,
+        (app, dict(environ)),
+        f"{SPLITTER}-{sha256(settings.encode()).hexdigest()[:16]}",
     )

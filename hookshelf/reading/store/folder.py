@@ -6,6 +6,7 @@ An ETag is inode, time of change and size: a file that is replaced by rename has
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.store import Missing, Unreadable, check_prefix
-from chalicelib.store.folder import FolderStore
 from hookshelf.reading.errors import Gone, Taken
 from hookshelf.reading.store import Entry
 from hookshelf.reading.values import Read
@@ -29,7 +29,6 @@ class ReadingFolder:
 
     def __init__(self, folder: str, bucket: str) -> None:
         self._root = Path(folder).expanduser() / bucket
-        self._received = FolderStore(folder, bucket)
 
     def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """See ReadingStore.entries. Folders that sort before `after` are not opened."""
@@ -51,9 +50,18 @@ class ReadingFolder:
 
     def load(self, read: Read, key: str) -> ArchiveObject:
         """See ReadingStore.load."""
-        obj = self._received.get(key)
-        read.add(requests=1, bytes=len(obj.body))
-        return obj
+        path = self._root / key
+        with _reading():
+            try:
+                body = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise Missing(key) from None
+            try:
+                metadata = json.loads(path.with_name(path.name + _META).read_bytes())
+            except FileNotFoundError:
+                metadata = {}
+        read.add(requests=1, bytes=len(body))
+        return ArchiveObject(key, body, metadata.pop("content-type", ""), metadata)
 
     def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
         """See ReadingStore.range."""
