@@ -109,9 +109,15 @@ class Engine:
     def merge(self, parts: Parts, path: Path, *, span: str) -> Merged:
         """Write one file of all rows, in order. Rows that are there twice are there once."""
         self._sql.execute(f"CREATE OR REPLACE VIEW incoming AS {self._incoming(parts)}")
+        # By hashes first: few ids come twice, and only those are worth their memory.
+        self._sql.execute(
+            "CREATE OR REPLACE TABLE suspect AS SELECT hash(type, id) AS of FROM incoming "
+            "WHERE batch > 0 GROUP BY 1 HAVING count(*) > 1"
+        )
         self._sql.execute(
             "CREATE OR REPLACE TABLE again AS SELECT type, id, "
             "min((delivery, position)) AS first FROM incoming WHERE batch > 0 "
+            "AND hash(type, id) IN (SELECT of FROM suspect) "
             "GROUP BY type, id HAVING count(*) > 1"
         )
         selected = ", ".join(
@@ -148,7 +154,7 @@ class Engine:
         same = (
             """CASE WHEN bool_or(derived OR batch = 0)
                 THEN sha256(any_value(before) FILTER (position = 0))
-                ELSE sha256(string_agg(decode(before) || data || decode(after), ''
+                ELSE sha256(string_agg(try(decode(before)) || data || try(decode(after)), ''
                     ORDER BY position))
             END = regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1)"""
             if prove
