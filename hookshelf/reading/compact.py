@@ -19,7 +19,7 @@ from random import uniform
 from chalicelib.keys import DeliveryKey, EventsKey, parse
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.errors import Gone, Lossy, Taken
+from hookshelf.reading.errors import Gone, Lossy, ReadingError, Taken
 from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, write_footer
 from hookshelf.reading.merge import Engine, Held, Merged, Parts
@@ -295,6 +295,8 @@ class _Work:
     ) -> Iterator[FileChange]:
         """Put a file of some files' rows and some raw deliveries, then delete those files."""
         others = [file for file in files if file is not replacing]
+        if str(key) in self.files.foreign:
+            raise ReadingError(f"{key} was not written by hookshelf: move it away, then compact")
         if self.plan.dry_run:
             deliveries = sum(file.footer.deliveries for file in files) + len(missing)
             yield FileChange(str(key), "written", 0, deliveries, self.bucket.name)
@@ -310,7 +312,8 @@ class _Work:
         written = CompactedFile(put, key, footer)
         self._check_head()
         kept = [file for file in self.files.counting if file not in files]
-        self.files = Files(tuple(sorted([*kept, written], key=lambda f: f.footer.start)))
+        kept = sorted([*kept, written], key=lambda file: file.footer.start)
+        self.files = replace(self.files, counting=tuple(kept))
         yield self._change(written, "written")
         yield from self._delete(others)
 
@@ -418,7 +421,7 @@ class _Work:
             if not self.plan.dry_run:
                 self.bucket.store.delete(self.read, file.entry)
                 kept = tuple(other for other in self.files.counting if other is not file)
-                self.files = Files(kept)
+                self.files = replace(self.files, counting=kept)
             yield self._change(file, "deleted")
 
     # The log

@@ -31,6 +31,7 @@ class Files:
 
     counting: tuple[CompactedFile, ...]  # by start
     replaced: tuple[CompactedFile, ...] = ()  # left over: another file holds their rows
+    foreign: frozenset[str] = frozenset()  # keys of ours whose files are not
 
     def gaps(self) -> list[tuple[datetime, datetime | None]]:
         """The intervals of arrival that no file covers; the last has no end."""
@@ -63,11 +64,10 @@ def listed_files(bucket: Bucket, read: Read, stream: Stream, *, attempts: int = 
             if not attempts:
                 raise
             continue
-        return _counting(
-            CompactedFile(entry, key, footer)
-            for (entry, key), footer in zip(entries, footers, strict=True)
-            if footer is not None
-        )
+        known = zip(entries, footers, strict=True)
+        files = [CompactedFile(*pair, footer) for pair, footer in known if footer is not None]
+        ours = {file.entry.key for file in files}
+        return _counting(files, frozenset(entry.key for entry, _ in entries) - ours)
 
 
 def _key(text: str, stream: Stream) -> EventsKey | None:
@@ -78,7 +78,7 @@ def _key(text: str, stream: Stream) -> EventsKey | None:
     return key if (key.prefix, key.app) == (stream.prefix, stream.app) else None
 
 
-def _counting(files: Iterable[CompactedFile]) -> Files:
+def _counting(files: Iterable[CompactedFile], foreign: frozenset[str]) -> Files:
     """Apart: files that another one replaces, which is exactly those it names, as they were."""
     files = sorted(files, key=lambda file: (file.footer.start, file.entry.key))
     replaced = {item for file in files for item in file.footer.replaces.items()}
@@ -87,4 +87,5 @@ def _counting(files: Iterable[CompactedFile]) -> Files:
     return Files(
         tuple(file for file, gone in pairs if not gone),
         tuple(file for file, gone in pairs if gone),
+        foreign,
     )
