@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -44,6 +44,10 @@ class Bucket:
         """Do something for each, many at once."""
         over = list(over)
         return [do(each) for each in over] if len(over) < 2 else list(self._pool.map(do, over))
+
+    def beside(self, do: Callable[[], Out]) -> Future[Out]:
+        """Do something that asks for many things itself, beside what follows."""
+        return self._side.submit(do)
 
     def footer(self, read: Read, entry: Entry) -> Footer | None:
         """The footer of a file, read once; None where the file is not ours. Raises Gone."""
@@ -121,6 +125,11 @@ class Bucket:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hookshelf")
+
+    # Apart, so that what waits for many requests never takes the place of one.
+    @cached_property
+    def _side(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hookshelf-side")
 
 
 def temporary_folder(owner: object) -> Path:

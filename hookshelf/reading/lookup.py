@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -39,8 +40,11 @@ def rows_of(
     for _ in range(_ATTEMPTS):
         try:
             files = listed_files(bucket, read, stream)
+            raw = bucket.beside(
+                partial(raw_rows, bucket, read, stream, files, selection, splitting)
+            )
             rows = compacted_rows(bucket, read, files, selection)
-            return rows + raw_rows(bucket, read, stream, files, selection, splitting)
+            return rows + raw.result()
         except Gone:
             continue
     raise Gone(f"{stream} is compacted faster than it can be read")
