@@ -31,6 +31,7 @@ from hookshelf.reading.values import Read, Stream
 SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
 CLOSED = timedelta(minutes=15)  # after a day's end, until its log entry is written
 LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
+SORTED_AT_ONCE = 250_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
 
 
@@ -340,6 +341,7 @@ class _Work:
             longest=splitter.lines.longest,
             without=frozenset(removed | splitter.lines.keys if is_overlapping else removed),
             overlapping=is_overlapping,
+            cuts=_cuts(files),
         )
         merged = self.engine.merge(parts, path, span=key.span)
         for file in files:
@@ -498,6 +500,16 @@ def _covered(delivery: RawDelivery, files: Iterable[CompactedFile]) -> bool:
 def _sums_of(files: Iterable[CompactedFile], day: date) -> tuple[int, int]:
     parts = [file.footer.days.get(day.isoformat(), (0, 0)) for file in files]
     return sum(count for count, _ in parts), sum(total for _, total in parts) % 2**64
+
+
+def _cuts(files: Sequence[CompactedFile]) -> list[str]:
+    """Subjects that part the rows of files into ranges of some SORTED_AT_ONCE rows."""
+    ranges = sum(file.footer.rows for file in files) // SORTED_AT_ONCE
+    firsts = sorted(group.first for file in files for group in file.footer.groups if group.first)
+    if ranges < 2 or len(firsts) < ranges:
+        return []
+    step = len(firsts) / ranges
+    return sorted({firsts[int(number * step)] for number in range(1, ranges)})
 
 
 def _overlap(files: Sequence[CompactedFile]) -> bool:

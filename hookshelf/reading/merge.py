@@ -53,6 +53,7 @@ class Parts:
     longest: int = 0  # bytes of the longest line
     without: frozenset[str] = frozenset()  # deliveries whose rows are dropped from the files
     overlapping: bool = False  # whether a row may come from two of them
+    cuts: list[str] = field(default_factory=list)  # subjects between which to sort in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,15 @@ class Engine:
             else f"incoming.{name}"
             for name, _, _ in COLUMNS
         )
+        select = (
+            f"SELECT {selected} FROM incoming LEFT JOIN again "
+            "ON incoming.batch > 0 AND incoming.type = again.type AND incoming.id = again.id"
+        )
+        size = ROWS_IN_GROUP[span]
         self._sql.execute(
-            f"COPY (SELECT {selected} FROM incoming LEFT JOIN again "
-            "ON incoming.batch > 0 AND incoming.type = again.type AND incoming.id = again.id "
-            "ORDER BY subject, time, delivery, position) "
+            f"COPY ({self._sorted(select, parts.cuts)}) "
             f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, "
-            f"ROW_GROUP_SIZE {ROWS_IN_GROUP[span]}, DICTIONARY_SIZE_LIMIT {ROWS_IN_GROUP[span]}, "
+            f"ROW_GROUP_SIZE {size}, DICTIONARY_SIZE_LIMIT {size}, "
             f"KV_METADATA {{{NAME}: '{PLACEHOLDER}'}})"
         )
         columns = self._columns(path)
@@ -199,6 +203,26 @@ class Engine:
             wheres = " AND ".join(f"delivery NOT IN ({condition})" for condition in conditions)
             selects.append(f"{select} WHERE {wheres}" if wheres else select)
         return " UNION ALL ".join(selects)
+
+    def _sorted(self, select: str, cuts: Sequence[str]) -> str:
+        """The rows in order; where there are many, sorted range by range, so that memory suffices.
+
+        What is sorted together does not depend on the machine, and the order is the same.
+        """
+        order = "ORDER BY subject, time, delivery, position"
+        if not cuts:
+            return f"{select} {order}"
+        ranges = []
+        for number, (low, high) in enumerate(zip(["", *cuts], [*cuts, None], strict=True)):
+            path = self.folder / f"range-{number}.parquet"
+            below = "" if high is None else " AND incoming.subject < ?"
+            self._sql.execute(
+                f"COPY ({select} WHERE incoming.subject >= ?{below} {order}) "
+                f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384)",
+                [low] if high is None else [low, high],
+            )
+            ranges.append(path)
+        return f"SELECT * FROM {_files(ranges)}"
 
     def _columns(self, path: Path) -> list[tuple[Any, ...]]:
         return self._sql.execute(
