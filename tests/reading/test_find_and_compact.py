@@ -17,6 +17,8 @@ from support.archives import (
     traffic,
 )
 
+from hookshelf.reading import compact
+
 START = moment("2026-10-29T00:00")
 PEOPLE = [f"person{n}@example.com" for n in (1, 2, 3, 5, 8, 13, 21, 34)] + [
     "PERSON3@example.com",
@@ -175,6 +177,22 @@ def test_two_compactors_at_once_leave_one_set_of_files(folder_environ):
     assert {change.state for change in archive.compact()} == {"unchanged"}
     for person in PEOPLE:
         assert found(archive, person) == brute_force(folder_environ, person)
+
+
+def test_a_month_that_is_sorted_in_ranges_is_the_same(folder_environ, tmp_path, monkeypatch):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    twin = tmp_path / "twin"
+    shutil.copytree(folder_environ["ARCHIVE_FOLDER"], twin)
+    twin_environ = {**folder_environ, "ARCHIVE_FOLDER": str(twin)}
+    list(archive_of(folder_environ, moment("2026-12-02")).compact())
+
+    monkeypatch.setattr(compact, "SORTED_AT_ONCE", 20)
+    list(archive_of(twin_environ, moment("2026-12-02")).compact())
+
+    months = [archive_of(some, moment("2026-12-02")) for some in (folder_environ, twin_environ)]
+    one, other = (list(archive.query("SELECT * FROM events")) for archive in months)
+    assert one == other
+    assert len(one) > 100
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder_environ):
