@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from chalicelib.settings import Place, Settings, from_environment, parse_place
+from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import streams_below
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
@@ -337,7 +337,7 @@ class Archive:
 
 def _located(
     location: str | os.PathLike[str] | None, environ: Mapping[str, str]
-) -> tuple[Settings, tuple[Place, ...]]:
+) -> tuple[Settings, tuple[BucketPath, ...]]:
     """The settings and places meant: a bucket with a path, a folder, or what is configured."""
     if location is None:
         settings = from_environment(environ)
@@ -348,13 +348,13 @@ def _located(
         if not folder.is_dir():
             raise BadQuestion(f"{text} is no folder")
         return _folder(folder, environ)
-    place = parse_place(text)
+    place = parse_bucket_path(text)
     if place is None:
         raise BadQuestion(f"{text!r}: use bucket or bucket/path; a folder begins with / or ./")
     return from_environment({**environ, "ARCHIVE_BUCKETS": text}), (place,)
 
 
-def _folder(folder: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Place, ...]]:
+def _folder(folder: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[BucketPath, ...]]:
     """A folder of buckets, as ARCHIVE_FOLDER is; or one bucket of such a folder."""
     folder = folder.resolve()
     below = [entry.name for entry in folder.iterdir() if entry.is_dir()]
@@ -362,7 +362,7 @@ def _folder(folder: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[P
         name.startswith(("layer=", "_")) or any((folder / name).glob("dt=*")) for name in below
     )
     root, buckets = (folder.parent, [folder.name]) if is_bucket else (folder, sorted(below))
-    places = tuple(place for name in buckets if (place := parse_place(name)))
+    places = tuple(place for name in buckets if (place := parse_bucket_path(name)))
     if not places:
         raise BadQuestion(f"{folder} holds no archive: no folder of a bucket's name")
     names = ",".join(place.bucket for place in places)

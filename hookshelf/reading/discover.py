@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chalicelib.keys import EVENTS_FOLDER, is_app, is_path
-from chalicelib.settings import Place
+from chalicelib.settings import BucketPath
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.values import Read, Stream
 
 
-def streams_below(bucket: Bucket, read: Read, place: Place) -> list[Stream]:
+def streams_below(bucket: Bucket, read: Read, place: BucketPath) -> list[Stream]:
     """Every app at a place and below it, in order of their keys. One LIST for each folder."""
     streams = {
         Stream(place.bucket, prefix, app)
@@ -20,14 +20,14 @@ def streams_below(bucket: Bucket, read: Read, place: Place) -> list[Stream]:
     return sorted(streams, key=str)
 
 
-def prefixes_below(bucket: Bucket, read: Read, place: Place) -> list[str]:
+def prefixes_below(bucket: Bucket, read: Read, place: BucketPath) -> list[str]:
     """A place's prefix, and every one below it that an app may have."""
     below = {prefix for prefix, _, _ in _folders_below(bucket, read, place)}
     return sorted({place.prefix, *below})
 
 
 def _folders_below(
-    bucket: Bucket, read: Read, place: Place
+    bucket: Bucket, read: Read, place: BucketPath
 ) -> Iterator[tuple[str, str, list[str]]]:
     """Each folder that an app, a path or compacted files may have, with what is inside."""
 

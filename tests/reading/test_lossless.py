@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.archives import archive_of, delivered, moment, put
+from support.project import PROJECT, SAMPLES
 
 from chalicelib import events as plain
 from chalicelib.archive import to_object
