@@ -161,7 +161,7 @@ def engine() -> duckdb.DuckDBPyConnection:
     with _opening:
         if _engine is None:
             _engine = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
-            _engine.execute("LOAD parquet; SET parquet_metadata_cache = true")
+            _engine.execute("LOAD parquet; SET GLOBAL parquet_metadata_cache = true")
         return _engine.cursor()
 
 
