@@ -2,7 +2,11 @@
 
     <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
     <prefix>_rejected/<app>/dt=2026-11-20/<sha256>-<12 hex digits>.bin
-    <prefix>_redacted/…  layer=events/…                                       (reserved)
+    <prefix>_redacted/…                                                       (reserved)
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11-20T14.parquet        an hour, compacted
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11-20.parquet           a day
+    <prefix>layer=events/app=<app>/month=2026-11/2026-11.parquet              a month
+    <prefix>_manifests/<app>/00000001.json                                    the manifest log
 
 `prefix` is empty, or one to eight path segments that each end in `/`.
 Arrival time leads the name, so the keys of one app sort by arrival; the SHA-256 of the body ends
@@ -12,7 +16,7 @@ it, so "this key already exists" proves that these bytes are stored.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.errors import HookshelfError
@@ -36,6 +40,12 @@ _REJECTED = (
     r"(?P<sha256>[0-9a-f]{64})(?:-(?P<signature_hash>[0-9a-f]{12}))?\.bin"
 )
 
+_EVENTS = (
+    rf"{_PREFIX}{EVENTS_FOLDER}/app=(?P<app>{_APP})/month=\d{{4}}-\d\d/"
+    r"(?P<start>\d{4}-\d\d(?:-\d\d(?:T\d\d)?)?)\.parquet"
+)
+_MANIFEST = rf"{_PREFIX}_manifests/(?P<app>{_APP})/(?P<number>\d{{8}})\.json"
+
 
 class UnknownKey(HookshelfError, ValueError):
     """The key is not of layout 1; a newer hookshelf, or something else, wrote it."""
@@ -54,10 +64,8 @@ class DeliveryKey(NamedTuple):
     extension: str  # one of EXTENSIONS
 
     def __str__(self) -> str:
-        at = self.arrived
-        # Not strftime: this is twenty times as fast.
-        stamp = at.isoformat(timespec="microseconds")[:26].replace("-", "").replace(":", "") + "Z"
-        return f"{hour_prefix(self.prefix, self.app, at)}{stamp}-{self.sha256}.{self.extension}"
+        folder = hour_prefix(self.prefix, self.app, self.arrived)
+        return f"{folder}{stamp(self.arrived)}-{self.sha256}.{self.extension}"
 
 
 class RejectedKey(NamedTuple):
@@ -74,6 +82,39 @@ class RejectedKey(NamedTuple):
     def __str__(self) -> str:
         name = f"{self.sha256}-{self.signature_hash}" if self.signature_hash else self.sha256
         return f"{rejected_prefix(self.prefix, self.app)}dt={self.day.isoformat()}/{name}.bin"
+
+
+class EventsKey(NamedTuple):
+    """What the key of a compacted file says: the app and the time that its name stands for."""
+
+    prefix: str
+    app: str
+    start: datetime  # aware, UTC; the beginning of an hour, a day or a month
+    span: str  # `hour`, `day` or `month`
+
+    @property
+    def end(self) -> datetime:
+        """The first moment that the name no longer stands for."""
+        if self.span == "month":
+            return (self.start + timedelta(days=31)).replace(day=1)
+        return self.start + timedelta(**{f"{self.span}s": 1})
+
+    def __str__(self) -> str:
+        month = self.start.date().isoformat()[:7]
+        length = {"month": 7, "day": 10, "hour": 13}[self.span]
+        name = self.start.isoformat()[:length]
+        return f"{events_prefix(self.prefix, self.app)}month={month}/{name}.parquet"
+
+
+class ManifestKey(NamedTuple):
+    """What the key of an entry of the manifest log says. Numbers begin at 1, without gaps."""
+
+    prefix: str
+    app: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{manifest_prefix(self.prefix, self.app)}{self.number:08}.json"
 
 
 def is_app(name: str) -> bool:
@@ -112,9 +153,44 @@ def parse_key(key: str) -> DeliveryKey | RejectedKey:
     return parsed
 
 
+def parse_events(key: str) -> EventsKey:
+    """Read the key of a compacted file. Raises UnknownKey."""
+    match = re.fullmatch(_EVENTS, key, re.ASCII)
+    if match is None:
+        raise UnknownKey(key)
+    text = match["start"]
+    span = {7: "month", 10: "day", 13: "hour"}[len(text)]
+    try:
+        start = datetime.fromisoformat(text + "-01" if span == "month" else text)
+    except ValueError as error:
+        raise UnknownKey(key) from error
+    parsed = EventsKey(match["prefix"], match["app"], start.replace(tzinfo=UTC), span)
+    if not is_app(parsed.app) or str(parsed) != key:
+        raise UnknownKey(key)
+    return parsed
+
+
+def parse_manifest(key: str) -> ManifestKey:
+    """Read the key of an entry of the manifest log. Raises UnknownKey."""
+    match = re.fullmatch(_MANIFEST, key, re.ASCII)
+    if match is None or not is_app(match["app"]):
+        raise UnknownKey(key)
+    return ManifestKey(match["prefix"], match["app"], int(match["number"]))
+
+
 def app_prefix(prefix: str, app: str) -> str:
     """Where the deliveries of `app` lie."""
     return f"{prefix}{app}/"
+
+
+def day_prefix(prefix: str, app: str, day: date) -> str:
+    """Where the deliveries lie that `app` received on a day (UTC)."""
+    return f"{app_prefix(prefix, app)}dt={day.isoformat()}/"
+
+
+def seek(prefix: str, app: str, at: datetime) -> str:
+    """What sorts right before the first key of a delivery that `app` received at `at` or later."""
+    return f"{hour_prefix(prefix, app, at)}{stamp(at)}"
 
 
 def hour_prefix(prefix: str, app: str, at: datetime) -> str:
@@ -138,6 +214,22 @@ def past_rejected(prefix: str, app: str | None = None) -> str:
 
 
 _PAST = "~"  # no key of ours holds one, and all they are made of sorts before it
+
+
+def events_prefix(prefix: str, app: str | None = None) -> str:
+    """Where compacted files lie, of one app or of all."""
+    return f"{prefix}{EVENTS_FOLDER}/" + (f"app={app}/" if app else "")
+
+
+def manifest_prefix(prefix: str, app: str) -> str:
+    """Where the manifest log of an app lies."""
+    return f"{prefix}_manifests/{app}/"
+
+
+def stamp(at: datetime) -> str:
+    """What the name of a delivery's key begins with: its arrival (aware, UTC), sortable."""
+    # Not strftime: this is twenty times as fast.
+    return at.isoformat(timespec="microseconds")[:26].replace("-", "").replace(":", "") + "Z"
 
 
 def _day(at: datetime) -> str:

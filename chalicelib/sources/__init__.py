@@ -77,6 +77,7 @@ class Source(NamedTuple):
 
     # How a body splits into events; None: one event per JSON value, see generic.py.
     events: Callable[[Delivery], Iterable[Event]] | None = None
+    subject_ignores_case: bool = False  # subjects are addresses, kept in lower case
 
     # For `hookshelf send`: the n-th realistic body, and its headers signed with a private key (PEM)
     # or secret at a time (Unix seconds).

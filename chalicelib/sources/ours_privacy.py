@@ -47,4 +47,4 @@ def example(n: int, at: int) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-SOURCE = Source(name="ours-privacy", events=events, example=example)
+SOURCE = Source(name="ours-privacy", events=events, subject_ignores_case=True, example=example)

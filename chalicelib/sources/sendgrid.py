@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, dig, elements, event, json_text, text
+from chalicelib.events import Event, elements, event, json_text, text
 from chalicelib.signatures import from_base64, is_ecdsa_p256, p256_public_key, raw, unix_seconds
 from chalicelib.sources import Keys, Source
 from chalicelib.types import Headers
@@ -44,14 +44,15 @@ def message(headers: Headers, body: bytes) -> bytes:
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event per element. `sg_event_id` may be missing, and may change between retries."""
     for exact, value in elements(json_text(delivery.body)):
+        field = value.get if isinstance(value, dict) else {}.get
         yield event(
             delivery,
             exact,
-            id=dig(value, "sg_event_id"),
-            type=dig(value, "event"),
-            subject=text(dig(value, "email")).lower(),
-            time=dig(value, "timestamp"),
-            correlation=_message(text(dig(value, "sg_message_id")), text(dig(value, "smtp-id"))),
+            id=field("sg_event_id"),
+            type=field("event"),
+            subject=text(field("email")).lower(),
+            time=field("timestamp"),
+            correlation=_message(text(field("sg_message_id")), text(field("smtp-id"))),
         )
 
 
@@ -114,6 +115,7 @@ SOURCE = Source(
     verify=verify,
     signed_at=lambda delivery: unix_seconds(delivery.headers.get(TIMESTAMP)),
     events=events,
+    subject_ignores_case=True,
     example=example,
     sign=sign,
 )

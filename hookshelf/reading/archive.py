@@ -1,0 +1,370 @@
+"""The archive as a value: what `from hookshelf import Archive` gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.discover import streams_below
+from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
+from hookshelf.reading.events import collapsed
+from hookshelf.reading.selection import Selection
+from hookshelf.reading.sources import Splitting, splitting_of
+from hookshelf.reading.store import ReadingStore, open_reading_store
+from hookshelf.reading.times import Moment, since, until
+from hookshelf.reading.values import (
+    ArchivedDelivery,
+    ArchivedEvent,
+    Counted,
+    Coverage,
+    Deliveries,
+    Found,
+    Queried,
+    Read,
+    Status,
+    Stream,
+)
+from hookshelf.settings import environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hookshelf.reading.compact import FileChange
+    from hookshelf.reading.follow import Follower
+    from hookshelf.reading.scan import Scan
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Archive:
+    """Everything at a location: of one app, or of all."""
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | None = None,
+        *,
+        app: str | None = None,
+        stage: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        tz: tzinfo = UTC,
+        open_store: Callable[[Settings, str], ReadingStore] = open_reading_store,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.now = now
+        self._open_store = open_store
+        self.tz = tz  # of dates and times that are given without one
+        self.environ = dict(environ if environ is not None else environment(stage))
+        self.app = app
+        self.settings, self.places = _located(location, self.environ)
+        self._buckets: dict[str, Bucket] = {}
+
+    def apps(self) -> list[Stream]:
+        """Every app at every place, raw or compacted, in order."""
+        return self._streams(Read(), None)
+
+    def find(
+        self,
+        subject: str | None = None,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        type: str | None = None,
+        id: str | None = None,
+        correlation: str | None = None,
+        all: bool = False,
+        limit: int | None = None,
+    ) -> Found:
+        """Events, each once, in order of their own time; `limit` keeps the newest."""
+        read = Read()
+        selection = self._selection(since, until, subject, type, id, correlation)
+        if limit is not None and limit < 1:
+            raise BadQuestion("The limit is at least 1")
+        if subject is None and id is None and correlation is None:
+            return Found(self._scanned(read, app, selection, all, limit), read)
+        from hookshelf.reading.lookup import rows_of
+
+        with read.timed():
+            rows = [
+                (stream, row)
+                for bucket, stream in self._opened(read, app)
+                for row in rows_of(bucket, read, stream, selection, self._splitting(stream))
+            ]
+            events = collapsed(rows, all=all)
+        return Found(iter(events[-limit:] if limit else events), read)
+
+    def count(
+        self,
+        by: Sequence[str] = (),
+        subject: str | None = None,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        type: str | None = None,
+        id: str | None = None,
+        correlation: str | None = None,
+    ) -> Counted:
+        """Distinct events and their repeats, by any fields of scan.COUNTABLE, in their order."""
+        read = Read()
+        selection = self._selection(since, until, subject, type, id, correlation)
+        with read.timed(), self._scan(read, app, selection) as scan:
+            return Counted(scan.count(by), read)
+
+    def query(self, sql: str, *, app: str | None = None) -> Queried:
+        """One statement over `events`, `events_once` and `deliveries`; it reaches nothing else."""
+        read = Read()
+        with read.timed():
+            scan = self._scan(read, app, Selection())
+            columns, rows = scan.query(sql)
+        return Queried(columns, rows, read)
+
+    def deliveries(
+        self, *, app: str | None = None, since: Moment = None, until: Moment = None
+    ) -> Deliveries:
+        """Every delivery, by app and arrival; bodies are not read."""
+        from hookshelf.reading.listing import deliveries
+
+        read = Read()
+        selection = self._selection(since, until)
+        streams = self._opened(read, app)
+        return Deliveries(
+            (
+                delivery
+                for bucket, stream in streams
+                for delivery in deliveries(bucket, read, stream, selection)
+            ),
+            read,
+        )
+
+    def delivery(self, hash_or_key: str, *, app: str | None = None) -> ArchivedDelivery:
+        """One delivery with its body and metadata; the beginning of its hash will do.
+
+        Of a body that was sent again the first arrival is given. Raises NoSuchDelivery.
+        """
+        from hookshelf.reading.listing import full_key, matching, one_of, whole
+
+        read = Read()
+        streams = self._opened(read, app)
+        key = full_key(hash_or_key)
+        places = {
+            text: (bucket, stream)
+            for bucket, stream in streams
+            for text in (
+                matching(bucket, read, stream, hash_or_key)
+                if key is None
+                else [str(key)] * ((key.prefix, key.app) == (stream.prefix, stream.app))
+            )
+        }
+        text = one_of(list(places), hash_or_key)
+        delivery = whole(places[text][0], read, places[text][1], text)
+        if delivery is None:
+            raise NoSuchDelivery(f"No delivery {text}")
+        return delivery
+
+    def events_of(self, delivery: ArchivedDelivery) -> list[ArchivedEvent]:
+        """What a delivery carries, in its order; it must have its body (`delivery` gives it)."""
+        from hookshelf.reading.listing import events_of
+
+        return events_of(delivery, self._splitting_of(delivery.app))
+
+    def refused(
+        self, *, app: str | None = None, since: Moment = None, until: Moment = None
+    ) -> Deliveries:
+        """What was refused and kept under `_rejected/`, with its metadata: why, and the verdict."""
+        from hookshelf.reading.discover import prefixes_below
+        from hookshelf.reading.listing import refused
+
+        read = Read()
+        selection = self._selection(since, until)
+        return Deliveries(
+            (
+                delivery
+                for place in self.places
+                for prefix in prefixes_below(self._bucket(place.bucket), read, place)
+                for delivery in refused(
+                    self._bucket(place.bucket), read, prefix, app or self.app, selection
+                )
+            ),
+            read,
+        )
+
+    def follow(self, *, app: str | None = None, since: Moment = None, last: int = 20) -> Follower:
+        """New deliveries, from `since` on or from the `last` there are."""
+        from hookshelf.reading.follow import Follower
+
+        read = Read()
+        streams = self._opened(read, app)
+        start = self._selection(since, None).since
+        if start is None:
+            newest = sorted(d.arrived for d in self._newest(read, streams, last))[-last:]
+            start = newest[0] if newest and last else self.now()
+        return Follower(streams, start, self.now)
+
+    def coverage(self, *, app: str | None = None) -> list[Coverage]:
+        """What there is of each app, from footers and one listing of what is newer."""
+        return [
+            Coverage(s.stream, s.first, s.last, s.compacted_until, s.deliveries)
+            for s in self.status(app=app)
+        ]
+
+    def status(self, *, app: str | None = None) -> list[Status]:
+        """What there is of each app; raw deliveries that a file covers are not listed."""
+        from hookshelf.reading.status import status_of
+
+        read = Read()
+        return [status_of(bucket, read, stream) for bucket, stream in self._opened(read, app)]
+
+    def compact(
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        keep: timedelta | None = None,
+        look_back: timedelta | None = None,
+        dry_run: bool = False,
+        remaining: Callable[[], float] | None = None,
+        processes: int | None = None,
+        memory_mb: int = 400,
+        read: Read | None = None,
+    ) -> Iterator[FileChange]:
+        """Bring the compacted files up to date, ended months too; what became of each file.
+
+        `keep` deletes days that are older. `look_back` limits how far back late keys are looked
+        for (a LIST per day); None is everywhere. `remaining` gives the seconds until a deadline:
+        the work stops in time, and the next run goes on.
+        """
+        from hookshelf.reading.compact import Plan, compact_stream
+
+        selection = self._selection(since, until)
+        plan = Plan(
+            now=self.now,
+            since=selection.since,
+            until=selection.until,
+            look_back=look_back,
+            keep=keep,
+            dry_run=dry_run,
+            remaining=remaining,
+            processes=processes,
+            memory_mb=memory_mb,
+        )
+        read = read or Read()
+        with read.timed():
+            for bucket, stream in self._opened(read, app):
+                yield from compact_stream(bucket, read, stream, self._splitting(stream), plan)
+
+    def _selection(
+        self,
+        since_: Moment,
+        until_: Moment,
+        subject: str | None = None,
+        type: str | None = None,
+        id: str | None = None,
+        correlation: str | None = None,
+    ) -> Selection:
+        now = self.now()
+        return Selection(
+            subject=subject,
+            since=since(since_, now, self.tz),
+            until=until(until_, now, self.tz),
+            type=type,
+            id=id,
+            correlation=correlation,
+        )
+
+    def _scan(self, read: Read, app: str | None, selection: Selection) -> Scan:
+        from hookshelf.reading.scan import Scan
+
+        scan = Scan(read)
+        for bucket, stream in self._opened(read, app):
+            scan.add(bucket, stream, selection, self._splitting(stream))
+        scan.open(selection)
+        return scan
+
+    def _scanned(
+        self, read: Read, app: str | None, selection: Selection, all: bool, limit: int | None
+    ) -> Iterator[ArchivedEvent]:
+        with read.timed(), self._scan(read, app, selection) as scan:
+            yield from scan.events(all=all, limit=limit)
+
+    def _newest(
+        self, read: Read, streams: Sequence[tuple[Bucket, Stream]], last: int
+    ) -> Iterator[ArchivedDelivery]:
+        """Deliveries among which are the newest of all: a day's, or more days' where few came."""
+        from hookshelf.reading.listing import deliveries
+
+        for bucket, stream in streams:
+            for days in (1, 30, 10_000):
+                start = max(self.now() - timedelta(days=days), _EPOCH)
+                found = deliveries(bucket, read, stream, Selection(since=start))
+                if len(found) >= last or days > 30:
+                    yield from found[-last:] if last else ()
+                    break
+
+    def _opened(self, read: Read, app: str | None) -> list[tuple[Bucket, Stream]]:
+        return [(self._bucket(stream.bucket), stream) for stream in self._streams(read, app)]
+
+    def _splitting(self, stream: Stream) -> Splitting:
+        return self._splitting_of(stream.app)
+
+    def _splitting_of(self, app: str) -> Splitting:
+        return splitting_of(app, self.environ)
+
+    def _streams(self, read: Read, app: str | None) -> list[Stream]:
+        app = app or self.app
+        streams = [
+            stream
+            for place in self.places
+            for stream in streams_below(self._bucket(place.bucket), read, place)
+        ]
+        chosen = [stream for stream in dict.fromkeys(streams) if app in (None, stream.app)]
+        if app and not chosen:
+            there = ", ".join(sorted({stream.app for stream in streams})) or "none"
+            raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
+        return chosen
+
+    def _bucket(self, name: str) -> Bucket:
+        if name not in self._buckets:
+            is_real = self._open_store is open_reading_store
+            store = self._open_store(self.settings, name)
+            self._buckets[name] = Bucket(name, store, self.settings if is_real else None)
+        return self._buckets[name]
+
+
+def _located(
+    location: str | os.PathLike[str] | None, environ: Mapping[str, str]
+) -> tuple[Settings, tuple[BucketPath, ...]]:
+    """The settings and places meant: a bucket with a path, a folder, or what is configured."""
+    if location is None:
+        settings = from_environment(environ)
+        return settings, settings.bucket_paths
+    text = os.fspath(location)
+    if not isinstance(location, str) or text.startswith(("/", ".", "~")):
+        folder = Path(text).expanduser()
+        if not folder.is_dir():
+            raise BadQuestion(f"{text} is no folder")
+        return _folder(folder, environ)
+    place = parse_bucket_path(text)
+    if place is None:
+        raise BadQuestion(f"{text!r}: use bucket or bucket/path; a folder begins with / or ./")
+    return from_environment({**environ, "ARCHIVE_BUCKETS": text}), (place,)
+
+
+def _folder(folder: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[BucketPath, ...]]:
+    """A folder of buckets, as ARCHIVE_FOLDER is; or one bucket of such a folder."""
+    folder = folder.resolve()
+    below = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+    is_bucket = any(
+        name.startswith(("layer=", "_")) or any((folder / name).glob("dt=*")) for name in below
+    )
+    root, buckets = (folder.parent, [folder.name]) if is_bucket else (folder, sorted(below))
+    places = tuple(place for name in buckets if (place := parse_bucket_path(name)))
+    if not places:
+        raise BadQuestion(f"{folder} holds no archive: no folder of a bucket's name")
+    names = ",".join(place.bucket for place in places)
+    environ = {**environ, "ARCHIVE_FOLDER": str(root), "ARCHIVE_BUCKETS": names}
+    return from_environment(environ), places

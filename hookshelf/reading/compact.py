@@ -1,0 +1,517 @@
+"""The writer: brings an app's compacted files up to date with its raw deliveries and its log.
+
+In this order, so that whatever is killed at whatever point is finished by the next run and no
+reader misses a row: log entry, new file (put only where nothing is, or in place of exactly what was
+read), the log's head again, and only then deleting what the new file replaces.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from random import uniform
+
+from chalicelib.keys import DeliveryKey, EventsKey, parse_key
+from hookshelf.reading import manifest
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.errors import Gone, Lossy, ReadingError, Taken
+from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files
+from hookshelf.reading.footers import Footer, write_footer
+from hookshelf.reading.merge import Engine, Held, Merged, Parts
+from hookshelf.reading.raw import RawDelivery, bounds_of, raw_days, raw_of_day, sums
+from hookshelf.reading.sources import Splitting
+from hookshelf.reading.split import Splitter
+from hookshelf.reading.values import Read, Stream
+
+SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
+CLOSED = timedelta(minutes=15)  # after a day's end, until its log entry is written
+LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
+SORTED_AT_ONCE = 250_000  # rows
+_ATTEMPTS = 50  # while other writers are quicker: each time, they got on
+
+
+class OutOfTime(Exception):
+    """The deadline is too near for another file; the next run goes on from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What became of one compacted file."""
+
+    file: str  # key
+    state: str  # `written`, `unchanged` or `deleted`
+    events: int
+    deliveries: int
+    bucket: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to compact."""
+
+    now: Callable[[], datetime]
+    since: datetime | None = None  # only days from here on
+    until: datetime | None = None
+    look_back: timedelta | None = None  # look for late keys in so many days; None: in all
+    keep: timedelta | None = None  # delete days older than that
+    dry_run: bool = False
+    remaining: Callable[[], float] | None = None  # seconds until the deadline
+    reserve: float = 20.0  # seconds that the next file may take
+    processes: int | None = None
+    memory_mb: int = 400
+    folder: Path | None = None  # where to work; a temporary one
+
+    def covers(self, day: date) -> bool:
+        """Whether a day is to be looked at."""
+        start, end = bounds_of(day)
+        return not (self.since and end <= self.since) and not (self.until and start >= self.until)
+
+    def is_expired(self, day: date) -> bool:
+        """Whether no row of a day may be kept."""
+        return self.keep is not None and bounds_of(day)[1] <= self.now() - self.keep
+
+
+def compact_stream(
+    bucket: Bucket, read: Read, stream: Stream, splitting: Splitting, plan: Plan
+) -> Iterator[FileChange]:
+    """Compact one app at one place. Ends early at the deadline; another run goes on."""
+    told: set[FileChange] = set()
+    for attempt in range(_ATTEMPTS):
+        with tempfile.TemporaryDirectory(prefix="hookshelf-", dir=plan.folder) as folder:
+            try:
+                with Engine(Path(folder), memory_mb=plan.memory_mb) as engine:
+                    work = _Work(bucket, read, stream, splitting, plan, engine)
+                    yield from _each_once(work.run(), told)
+                return
+            except OutOfTime:
+                return
+            except (Taken, Gone):  # another writer was quicker: look again
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        time.sleep(uniform(0, 0.2))
+
+
+def _each_once(changes: Iterable[FileChange], told: set[FileChange]) -> Iterator[FileChange]:
+    for change in changes:
+        if change not in told:
+            told.add(change)
+            yield change
+
+
+@dataclass(slots=True)
+class _Holding:
+    """What is known of one day: its raw deliveries, and the files that hold rows of it."""
+
+    day: date
+    raw: list[RawDelivery]
+    files: list[CompactedFile]
+    missing: list[RawDelivery] = field(default_factory=list)  # raw, and in no file
+
+
+class _Work:
+    def __init__(
+        self,
+        bucket: Bucket,
+        read: Read,
+        stream: Stream,
+        splitting: Splitting,
+        plan: Plan,
+        engine: Engine,
+    ) -> None:
+        self.bucket, self.read, self.stream = bucket, read, stream
+        self.splitting, self.plan, self.engine = splitting, plan, engine
+        self.now = plan.now()
+        self.files = Files(())
+        self.head = manifest.Head()
+        self.pending: list[manifest.Entry] = []
+
+    def run(self) -> Iterator[FileChange]:
+        """Everything there is to do, oldest first: the files then cover without gaps."""
+        self.files = listed_files(self.bucket, self.read, self.stream)
+        newest = manifest.head(self.bucket, self.read, self.stream)
+        self.head = manifest.head_of(self.bucket, self.read, self.stream, newest)
+        oldest = min((file.footer.log for file in self.files.counting), default=newest)
+        self.pending = manifest.changes(self.bucket, self.read, self.stream, self.head, oldest)
+        yield from self._delete(self.files.replaced)
+        for first, days in groupby(self._days(), key=lambda day: day.replace(day=1)):
+            yield from self._days_of_month(first, list(days))
+
+    def _days_of_month(self, first: date, days: list[date]) -> Iterator[FileChange]:
+        for day in filter(self.plan.is_expired, days):
+            yield from self._expire(day)
+        days = [day for day in days if not self.plan.is_expired(day)]
+        key = EventsKey(self.stream.prefix, self.stream.app, bounds_of(first)[0], "month")
+        month = next((file for file in self.files.counting if file.key == key), None)
+        if month:
+            yield from self._again(month, [self._holding(day) for day in days])
+            return
+        for day in days:
+            yield from self._day(day)
+        if not self.plan.keep:
+            yield from self._roll_up(key)
+
+    def _days(self) -> list[date]:
+        """The days to look at: with raw deliveries, or with rows in a file."""
+        raw = raw_days(self.bucket, self.read, self.stream)
+        if self.plan.look_back is not None:
+            horizon = min(self.now - self.plan.look_back, self.files.end or BEGINNING).date()
+            raw = [day for day in raw if day >= horizon]
+        held = {date.fromisoformat(day) for file in self.files.counting for day in file.footer.days}
+        return [day for day in sorted({*raw, *held}) if self.plan.covers(day)]
+
+    def _day(self, day: date) -> Iterator[FileChange]:
+        holding = self._holding(day)
+        if self.now >= bounds_of(day)[1] + CLOSED:
+            whole = [file for file in holding.files if file.key.span == "day"]
+            yield from self._whole_day(holding, whole[0] if whole else None)
+        else:
+            yield from self._hours(holding)
+
+    def _holding(self, day: date) -> _Holding:
+        start, end = bounds_of(day)
+        files = [f for f in self.files.counting if f.key.start < end and f.key.end > start]
+        raw: list[RawDelivery] = []
+        if self._may_have_late_keys(day, files):
+            raw = raw_of_day(self.bucket, self.read, self.stream, day)
+        erased = self._erased()
+        raw = [
+            delivery
+            for delivery in raw
+            if delivery.key.arrived < self.now - SETTLED and str(delivery) not in erased
+        ]
+        missing = [delivery for delivery in raw if not _covered(delivery, files)]
+        inside = [str(delivery) for delivery in raw if _covered(delivery, files)]
+        if inside and sums(inside) != _sums_of(files, day):
+            known = self._deliveries(files)
+            missing = [delivery for delivery in raw if str(delivery) not in known]
+        return _Holding(day, raw, files, missing)
+
+    def _may_have_late_keys(self, day: date, files: Sequence[CompactedFile]) -> bool:
+        end = bounds_of(day)[1]
+        if self.plan.look_back is None or end > self.now - self.plan.look_back:
+            return True
+        return not any(file.footer.end >= end for file in files)
+
+    def _whole_day(self, holding: _Holding, whole: CompactedFile | None) -> Iterator[FileChange]:
+        others = [file for file in holding.files if file is not whole]
+        if whole and not (others or holding.missing or self._must_redo(whole)):
+            yield self._change(whole, "unchanged")
+            return
+        if not (holding.files or holding.missing):
+            return
+        self._log_day(holding, whole)
+        start, end = bounds_of(holding.day)
+        key = EventsKey(self.stream.prefix, self.stream.app, start, "day")
+        yield from self._write(key, (start, end), holding.files, holding.missing, whole)
+
+    def _hours(self, holding: _Holding) -> Iterator[FileChange]:
+        start, _ = bounds_of(holding.day)
+        for hour in (start + timedelta(hours=n) for n in range(24)):
+            key = EventsKey(self.stream.prefix, self.stream.app, hour, "hour")
+            if key.end > self.now - SETTLED:
+                return
+            files = [file for file in holding.files if file.key == key]
+            missing = [raw for raw in holding.missing if hour <= raw.key.arrived < key.end]
+            if missing or any(map(self._must_redo, files)):
+                interval = hour, key.end
+                yield from self._write(key, interval, files, missing, files[0] if files else None)
+            else:
+                yield from (self._change(file, "unchanged") for file in files)
+
+    def _again(self, month: CompactedFile, days: Sequence[_Holding]) -> Iterator[FileChange]:
+        """A month's file, in place, where it lacks something or was split otherwise."""
+        missing = [raw for holding in days for raw in holding.missing]
+        others = {f.entry: f for holding in days for f in holding.files if f is not month}
+        if not (others or missing or self._must_redo(month)):
+            yield self._change(month, "unchanged")
+            return
+        if missing:
+            self._log("late", missing)
+        interval = month.footer.start, month.footer.end
+        yield from self._write(month.key, interval, [month, *others.values()], missing, month)
+
+    def _roll_up(self, key: EventsKey) -> Iterator[FileChange]:
+        """One file of a month whose days are all there, closed and small enough together."""
+        files = [
+            file
+            for file in self.files.counting
+            if file.key.start < key.end and file.key.end > key.start
+        ]
+        if (
+            not files
+            or self.now < key.end + CLOSED
+            or any(file.key.span != "day" for file in files)
+            or sum(file.entry.size for file in files) > LARGEST
+            or (self.plan.until and self.plan.until < key.end)
+        ):
+            return
+        yield from self._write(key, (key.start, key.end), files, [], None)
+
+    def _expire(self, day: date) -> Iterator[FileChange]:
+        """Delete a day by name; from a month's file its rows."""
+        start, end = bounds_of(day)
+        files = [f for f in self.files.counting if f.key.start < end and f.key.end > start]
+        months = [file for file in files if file.key.span == "month"]
+        if not self.plan.dry_run:
+            self._log_expired(day, files)
+        yield from self._delete([file for file in files if file not in months])
+        for file in months:
+            expired = {key for key in self._deliveries([file]) if self._is_expired(key)}
+            if len(expired) == file.footer.deliveries:
+                yield from self._delete([file])
+            elif expired:
+                interval = file.footer.start, file.footer.end
+                yield from self._write(file.key, interval, [file], [], file, without=expired)
+
+    def _log_expired(self, day: date, files: Sequence[CompactedFile]) -> None:
+        held = sum(file.footer.days.get(day.isoformat(), (0, 0))[0] for file in files)
+        logged = any((e.kind, e.day) == ("expire", day.isoformat()) for e in self.pending)
+        if held and not logged:
+            reason = f"older than {self.plan.keep}"
+            facts = {"deliveries": held}
+            self._append(
+                manifest.Entry(0, "expire", "", day=day.isoformat(), reason=reason, facts=facts)
+            )
+
+    def _is_expired(self, key: str) -> bool:
+        parsed = parse_key(key)
+        assert isinstance(parsed, DeliveryKey)
+        return self.plan.is_expired(parsed.arrived.date())
+
+    # Writing one file
+
+    def _write(  # noqa: PLR0913
+        self,
+        key: EventsKey,
+        interval: tuple[datetime, datetime],
+        files: Sequence[CompactedFile],
+        missing: Sequence[RawDelivery],
+        replacing: CompactedFile | None,
+        without: Iterable[str] = (),
+    ) -> Iterator[FileChange]:
+        """Put a file of some files' rows and some raw deliveries, then delete those files."""
+        others = [file for file in files if file is not replacing]
+        if str(key) in self.files.foreign:
+            raise ReadingError(f"{key} was not written by hookshelf: move it away, then compact")
+        if self.plan.dry_run:
+            deliveries = sum(file.footer.deliveries for file in files) + len(missing)
+            yield FileChange(str(key), "written", 0, deliveries, self.bucket.name)
+            yield from (self._change(file, "deleted") for file in others)
+            return
+        if self.plan.remaining and self.plan.remaining() < self.plan.reserve:
+            raise OutOfTime
+        path, footer = self._merged(key, interval, files, missing, frozenset(without))
+        put = self.bucket.store.put_file(
+            self.read, str(key), path, replacing=replacing.entry if replacing else None
+        )
+        path.unlink()
+        written = CompactedFile(put, key, footer)
+        self._check_head()
+        kept = [file for file in self.files.counting if file not in files]
+        kept = sorted([*kept, written], key=lambda file: file.footer.start)
+        self.files = replace(self.files, counting=tuple(kept))
+        yield self._change(written, "written")
+        yield from self._delete(others)
+
+    def _merged(
+        self,
+        key: EventsKey,
+        interval: tuple[datetime, datetime],
+        files: Sequence[CompactedFile],
+        missing: Sequence[RawDelivery],
+        without: frozenset[str],
+    ) -> tuple[Path, Footer]:
+        path = self.engine.folder / str(key).rpartition("/")[2]
+        removed = self._erased() | without
+        splitter = Splitter(
+            self.bucket, self.read, self.splitting, self.engine.folder, self.plan.processes
+        )
+        splitter.raw([delivery for delivery in missing if str(delivery) not in removed])
+        for file in filter(self._is_stale, files):
+            splitter.rows(self.engine.rows(self._local(file)), removed)
+        is_overlapping = _overlap(files)
+        parts = Parts(
+            files=[self._local(file) for file in files if not self._is_stale(file)],
+            lines=splitter.lines.paths,
+            longest=splitter.lines.longest,
+            without=frozenset(removed | splitter.lines.keys if is_overlapping else removed),
+            overlapping=is_overlapping,
+            cuts=_cuts(files),
+        )
+        merged = self.engine.merge(parts, path, span=key.span)
+        for file in files:
+            self.bucket.check(file.entry)
+        altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
+        held = self._proved(merged, parts, splitter.lines.keys, altered)
+        footer = replace(
+            self._footer(interval, merged, held),
+            replaces={file.entry.key: file.entry.etag for file in files},
+            altered=tuple(sorted(altered & held.keys())),
+        )
+        write_footer(path, footer)
+        return path, footer
+
+    def _proved(
+        self, merged: Merged, parts: Parts, added: set[str], altered: set[str]
+    ) -> dict[str, Held]:
+        """What the new file holds: each delivery rebuilt; or, of whole files, every row there.
+
+        Raises Lossy where that is not all there was.
+        """
+        is_roll_up = not (parts.lines or parts.without or parts.overlapping)
+        held = self.engine.held([merged.path], prove=not is_roll_up)
+        if is_roll_up and self.engine.checksum([merged.path]) != self.engine.checksum(parts.files):
+            raise Lossy(f"{merged.path.name} has not the rows of the files it is made of")
+        lost = added - held.keys() | {
+            key for key, of_one in held.items() if not of_one.is_whole and key not in altered
+        }
+        if lost:
+            raise Lossy(f"{merged.path.name} lacks {len(lost)} deliveries, such as {min(lost)}")
+        return held
+
+    def _footer(
+        self,
+        interval: tuple[datetime, datetime],
+        merged: Merged,
+        held: dict[str, Held],
+    ) -> Footer:
+        names = sorted(held, key=lambda key: key.rpartition("/")[2])
+        arrived = [parse_key(name).arrived for name in names[:1] + names[-1:]]  # type: ignore[union-attr]
+        days: dict[str, list[str]] = {}
+        for name in names:
+            days.setdefault(name.rpartition("/dt=")[2][:10], []).append(name)
+        return Footer(
+            start=self._start(interval[0]),
+            end=interval[1],
+            deliveries=len(held),
+            events=sum(of_one.events for of_one in held.values()),
+            rows=sum(of_one.rows for of_one in held.values()),
+            bytes=sum(of_one.size for of_one in held.values()),
+            first=arrived[0] if arrived else None,
+            last=arrived[-1] if arrived else None,
+            days={day: sums(keys) for day, keys in days.items()},
+            replaces={},
+            splitter=self.splitting.fingerprint,
+            log=self.head.number,
+            groups=merged.groups,
+            blooms=merged.blooms,
+        )
+
+    def _start(self, start: datetime) -> datetime:
+        """From where a file covers: back to the file before where nothing arrived in between.
+
+        That is known when every day is looked at in order; else a reader lists the gap.
+        """
+        if self.plan.since:
+            return start
+        before = [file.footer.end for file in self.files.counting if file.footer.start < start]
+        return min(start, max(before, default=BEGINNING))
+
+    def _check_head(self) -> None:
+        """Begin anew where the log was changed while a file was made from what it said before."""
+        number = manifest.head(self.bucket, self.read, self.stream, after=self.head.number)
+        if number != self.head.number:
+            raise Taken("the log")
+
+    def _delete(self, files: Iterable[CompactedFile]) -> Iterator[FileChange]:
+        for file in files:
+            if not self.plan.dry_run:
+                self.bucket.store.delete(self.read, file.entry)
+                kept = tuple(other for other in self.files.counting if other is not file)
+                self.files = replace(self.files, counting=kept)
+            yield self._change(file, "deleted")
+
+    # The log
+
+    def _log_day(self, holding: _Holding, whole: CompactedFile | None) -> None:
+        """Write down a day that has ended; or what of it came later."""
+        if self.plan.dry_run:
+            return
+        if whole or self._is_logged(holding.day):
+            if holding.missing:
+                self._log("late", holding.missing)
+            return
+        sizes = {str(raw): raw.size for raw in holding.raw}
+        for key, size in self._deliveries(holding.files).items():
+            sizes.setdefault(key, size)
+        self._append(
+            manifest.Entry(
+                0, "day", "", day=holding.day.isoformat(), added=dict(sorted(sizes.items()))
+            )
+        )
+
+    def _is_logged(self, day: date) -> bool:
+        oldest = max((file.footer.log for file in self.files.counting), default=0)
+        return any(
+            entry.kind == "day" and entry.day == day.isoformat()
+            for entry in manifest.entries(self.bucket, self.read, self.stream, after=oldest)
+        )
+
+    def _log(self, kind: str, added: Sequence[RawDelivery]) -> None:
+        new = {str(raw): raw.size for raw in added}
+        logged = [entry for entry in self.pending if entry.kind != "day"]
+        new = {k: size for k, size in new.items() if not any(k in entry.added for entry in logged)}
+        if new and not self.plan.dry_run:
+            self._append(manifest.Entry(0, kind, "", added=new, reason="listed after its day"))
+
+    def _append(self, entry: manifest.Entry) -> None:
+        self.head = manifest.append(
+            self.bucket, self.read, self.stream, self.head, self.plan.now(), entry
+        )
+
+    # What files say
+
+    def _must_redo(self, file: CompactedFile) -> bool:
+        return self._is_stale(file) or any(
+            entry.number > file.footer.log
+            and any(entry.touches(day) for day in file.footer.days)
+            and entry.kind in ("erase",)
+            for entry in self.pending
+        )
+
+    def _is_stale(self, file: CompactedFile) -> bool:
+        return file.footer.splitter != self.splitting.fingerprint
+
+    def _deliveries(self, files: Sequence[CompactedFile]) -> dict[str, int]:
+        held = self.engine.held([self._local(file) for file in files]) if files else {}
+        return {key: of_one.size for key, of_one in held.items()}
+
+    def _local(self, file: CompactedFile) -> Path:
+        return self.bucket.local(self.read, file.entry, file.footer, None)
+
+    def _erased(self) -> set[str]:
+        return {key for entry in self.pending if entry.kind == "erase" for key in entry.removed}
+
+    def _change(self, file: CompactedFile, state: str) -> FileChange:
+        footer = file.footer
+        return FileChange(file.entry.key, state, footer.events, footer.deliveries, self.bucket.name)
+
+
+def _covered(delivery: RawDelivery, files: Iterable[CompactedFile]) -> bool:
+    arrived = delivery.key.arrived
+    return any(file.footer.start <= arrived < file.footer.end for file in files)
+
+
+def _sums_of(files: Iterable[CompactedFile], day: date) -> tuple[int, int]:
+    parts = [file.footer.days.get(day.isoformat(), (0, 0)) for file in files]
+    return sum(count for count, _ in parts), sum(total for _, total in parts) % 2**64
+
+
+def _cuts(files: Sequence[CompactedFile]) -> list[str]:
+    """Subjects that part the rows of files into ranges of some SORTED_AT_ONCE rows."""
+    ranges = sum(file.footer.rows for file in files) // SORTED_AT_ONCE
+    firsts = sorted(group.first for file in files for group in file.footer.groups if group.first)
+    if ranges < 2 or len(firsts) < ranges:
+        return []
+    step = len(firsts) / ranges
+    return sorted({firsts[int(number * step)] for number in range(1, ranges)})
+
+
+def _overlap(files: Sequence[CompactedFile]) -> bool:
+    ordered = sorted(files, key=lambda file: file.key.start)
+    return any(a.key.end > b.key.start for a, b in zip(ordered, ordered[1:], strict=False))

@@ -1,0 +1,41 @@
+"""What arrives: one LIST for each app and poll. Sleeping in between is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.raw import raw_between
+from hookshelf.reading.values import ArchivedDelivery, Read, Stream
+
+# A key names the arrival, and is put up to 8 s later: the last two minutes are listed again.
+_AGAIN = timedelta(minutes=2)
+
+
+class Follower:
+    """Gives each raw delivery once, oldest first."""
+
+    def __init__(
+        self, streams: Sequence[tuple[Bucket, Stream]], start: datetime, now: Callable[[], datetime]
+    ) -> None:
+        self.read = Read()
+        self._now = now
+        self._streams = streams
+        self._start = start
+        self._told: dict[tuple[str, str], datetime] = {}
+
+    def poll(self) -> list[ArchivedDelivery]:
+        """What has arrived since the last time."""
+        new = [
+            ArchivedDelivery(
+                bucket.name, str(raw), raw.key.app, raw.key.arrived, raw.key.sha256, "raw", raw.size
+            )
+            for bucket, stream in self._streams
+            for raw in raw_between(bucket, self.read, stream, self._start, None)
+            if (bucket.name, str(raw)) not in self._told
+        ]
+        self._told |= {(delivery.bucket, delivery.key): delivery.arrived for delivery in new}
+        self._start = max(self._start, self._now() - _AGAIN)
+        self._told = {key: at for key, at in self._told.items() if at >= self._start}
+        return sorted(new, key=lambda delivery: (delivery.arrived, delivery.key))

@@ -1,0 +1,169 @@
+"""Deliveries: which there are, compacted and raw; one of them whole; those that are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, time
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.keys import DeliveryKey, RejectedKey, UnknownKey, parse_key, rejected_prefix
+from chalicelib.store import NotFound
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery
+from hookshelf.reading.events import event_of
+from hookshelf.reading.files import CompactedFile, listed_files
+from hookshelf.reading.lookup import engine, stored_rows, uncovered, within
+from hookshelf.reading.rows import is_same, rebuilt, to_rows
+from hookshelf.reading.selection import Selection
+from hookshelf.reading.sources import Splitting
+from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read, Stream
+
+_ATTEMPTS = 8
+_SHORTEST = 4  # hex digits that may name a delivery
+
+
+def deliveries(
+    bucket: Bucket, read: Read, stream: Stream, selection: Selection
+) -> list[ArchivedDelivery]:
+    """Every delivery that arrived when it is asked for, in order of arrival; none is read."""
+    for _ in range(_ATTEMPTS):
+        try:
+            files = listed_files(bucket, read, stream)
+            wanted = [file for file in files.counting if within(file.footer, selection)]
+            keys = dict.fromkeys(_keys(bucket, read, wanted), "compacted")
+            sizes = {}
+            for raw in uncovered(bucket, read, stream, files, selection):
+                keys[str(raw)] = "raw"
+                sizes[str(raw)] = raw.size
+            break
+        except Gone:
+            continue
+    else:
+        raise Gone(f"{stream} is compacted faster than it can be read")
+    found = (_listed(bucket, key, state, sizes.get(key)) for key, state in keys.items())
+    return sorted(
+        (delivery for delivery in found if selection.has(delivery.arrived)),
+        key=lambda delivery: delivery.key.rpartition("/")[2],
+    )
+
+
+def matching(bucket: Bucket, read: Read, stream: Stream, beginning: str) -> list[str]:
+    """The keys whose hash begins so. Raises BadQuestion for what is no beginning of a hash."""
+    if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},64}}", beginning):
+        raise BadQuestion(f"{beginning!r} is no key, and not {_SHORTEST} or more hex digits")
+    found = deliveries(bucket, read, stream, Selection())
+    return [delivery.key for delivery in found if delivery.sha256.startswith(beginning)]
+
+
+def whole(bucket: Bucket, read: Read, stream: Stream, text: str) -> ArchivedDelivery | None:
+    """A delivery with body and metadata, raw or from the rows of a file; None where it is not."""
+    key = full_key(text)
+    if key is None:
+        return None
+    try:
+        obj = bucket.store.load(read, str(key))
+        read.add(raw_objects=1)
+        return _with_body(bucket, key, obj, "raw")
+    except NotFound:
+        rows = stored_rows(bucket, read, stream, key)
+    return _with_body(bucket, key, rebuilt(rows, key), "compacted") if rows else None
+
+
+def refused(
+    bucket: Bucket, read: Read, prefix: str, app: str | None, selection: Selection
+) -> Iterator[ArchivedDelivery]:
+    """What was refused and kept, by app and day, with its metadata: one GET each."""
+    for entry in bucket.store.entries(read, rejected_prefix(prefix, app)):
+        try:
+            key = parse_key(entry.key)
+            obj = bucket.store.load(read, entry.key)
+        except (UnknownKey, NotFound):
+            continue  # not ours, or its lifecycle ended meanwhile
+        read.add(raw_objects=1)
+        if isinstance(key, RejectedKey) and selection.has(arrived := _refused_at(obj, key)):
+            yield ArchivedDelivery(
+                bucket.name, entry.key, key.app, arrived, key.sha256, "rejected", len(obj.body),
+                obj.body, obj.metadata,
+            )  # fmt: skip
+
+
+def events_of(delivery: ArchivedDelivery, splitting: Splitting) -> list[ArchivedEvent]:
+    """What a delivery carries, in its order. Raises BadQuestion where its body was not read."""
+    key = full_key(delivery.key)
+    if delivery.body is None or key is None:
+        raise BadQuestion(f"{delivery.key} was listed, not read")
+    metadata = delivery.metadata or {}
+    obj = ArchiveObject(delivery.key, delivery.body, "", metadata)
+    stream = Stream(delivery.bucket, key.prefix, key.app)
+    return [
+        event_of(stream, row, times=1, repeat=False)
+        for row in to_rows(obj, key, splitting.source(metadata))
+        if row.is_event
+    ]
+
+
+def full_key(text: str) -> DeliveryKey | None:
+    """The key that a text is; None where it is another's, or no key."""
+    try:
+        key = parse_key(text)
+    except UnknownKey:
+        return None
+    return key if isinstance(key, DeliveryKey) else None
+
+
+def one_of(keys: list[str], asked: str) -> str:
+    """The only one, or NoSuchDelivery."""
+    if not keys:
+        raise NoSuchDelivery(f"No delivery {asked}")
+    if len({key.rpartition("-")[2] for key in keys}) > 1:
+        some = "\n  ".join(keys[:5])
+        raise NoSuchDelivery(
+            f"{len(keys)} deliveries begin with {asked}; give more of it:\n  {some}"
+        )
+    return keys[0]
+
+
+def _keys(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]:
+    if not files:
+        return []
+    paths = [str(bucket.local(read, file.entry, file.footer, None)) for file in files]
+    keys = engine().execute(
+        "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0",
+        [paths],
+    )
+    found = [row[0] for row in keys.fetchall()]
+    for file in files:
+        bucket.check(file.entry)
+    read.add(files=len(files))
+    return found
+
+
+def _listed(bucket: Bucket, text: str, state: str, size: int | None) -> ArchivedDelivery:
+    key = parse_key(text)
+    assert isinstance(key, DeliveryKey)
+    return ArchivedDelivery(bucket.name, text, key.app, key.arrived, key.sha256, state, size)
+
+
+def _with_body(
+    bucket: Bucket, key: DeliveryKey, obj: ArchiveObject, state: str
+) -> ArchivedDelivery:
+    return ArchivedDelivery(
+        bucket.name,
+        str(key),
+        key.app,
+        key.arrived,
+        key.sha256,
+        state,
+        len(obj.body),
+        obj.body,
+        obj.metadata,
+        altered=not is_same(obj, key),
+    )
+
+
+def _refused_at(obj: ArchiveObject, key: RejectedKey) -> datetime:
+    try:
+        return datetime.fromisoformat(obj.metadata["arrived"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return datetime.combine(key.day, time(), UTC)

@@ -1,0 +1,236 @@
+"""Few rows, quickly: by subject, id or correlation, or of one delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import duckdb
+
+from chalicelib.keys import DeliveryKey, stamp
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.errors import Gone
+from hookshelf.reading.files import CompactedFile, Files, listed_files
+from hookshelf.reading.footers import Footer, Group
+from hookshelf.reading.raw import load_all, raw_between
+from hookshelf.reading.rows import Row, to_rows
+from hookshelf.reading.selection import Selection, ignoring_case
+from hookshelf.reading.sources import Splitting
+from hookshelf.reading.times import milliseconds
+from hookshelf.reading.values import Read, Stream
+
+_ATTEMPTS = 8
+# What an event shows; the bytes around it are for rebuilding.
+_COLUMNS = (
+    "subject, time, type, id, correlation, source, verdict, arrived, delivery, position, batch, "
+    "NULL AS metadata, ''::BLOB AS before, data, ''::BLOB AS after, false AS derived"
+)
+
+_engine: duckdb.DuckDBPyConnection | None = None
+_opening = Lock()
+
+
+def rows_of(
+    bucket: Bucket, read: Read, stream: Stream, selection: Selection, splitting: Splitting
+) -> list[Row]:
+    """Every row of events that is asked for, compacted and raw; some may be there twice."""
+    for _ in range(_ATTEMPTS):
+        try:
+            files = listed_files(bucket, read, stream)
+            raw = bucket.beside(
+                partial(raw_rows, bucket, read, stream, files, selection, splitting)
+            )
+            rows = compacted_rows(bucket, read, files, selection)
+            return rows + raw.result()
+        except Gone:
+            continue
+    raise Gone(f"{stream} is compacted faster than it can be read")
+
+
+def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selection) -> list[Row]:
+    """The rows asked for in compacted files. Raises Gone where one is replaced meanwhile."""
+    wanted = [
+        (file, groups)
+        for file in files.counting
+        if within(file.footer, selection) and (groups := _groups(file.footer, selection))
+    ]
+    if not wanted:
+        return []
+    paths = bucket.map(
+        lambda pair: bucket.local(read, pair[0].entry, pair[0].footer, pair[1]), wanted
+    )
+    where, values = condition(selection)
+    try:
+        rows = (
+            engine()
+            .execute(
+                f"SELECT {_COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
+                [[str(path) for path in paths], *values],
+            )
+            .fetchall()
+        )
+    except duckdb.IOException:
+        raise Gone("a local file") from None
+    for file, _ in wanted:
+        bucket.check(file.entry)
+    read.add(files=len(wanted))
+    return [_row(row) for row in rows]
+
+
+def raw_rows(
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    files: Files,
+    selection: Selection,
+    splitting: Splitting,
+) -> list[Row]:
+    """The rows asked for in raw deliveries that no file covers."""
+    return [
+        row
+        for delivery, obj in load_all(
+            bucket, read, uncovered(bucket, read, stream, files, selection)
+        )
+        for row in to_rows(obj, delivery.key, splitting.source(obj.metadata))
+        if row.is_event and selection.is_row(row)
+    ]
+
+
+def uncovered(
+    bucket: Bucket, read: Read, stream: Stream, files: Files, selection: Selection
+) -> list[Any]:
+    """The raw deliveries in the interval asked for that no file covers; a LIST for each gap."""
+    gaps = [
+        (max(start, selection.since or start), _earlier(end, selection.until))
+        for start, end in files.gaps()
+    ]
+    parts = bucket.map(
+        lambda gap: list(raw_between(bucket, read, stream, *gap)),
+        [(start, end) for start, end in gaps if end is None or start < end],
+    )
+    return [delivery for part in parts for delivery in part]
+
+
+def stored_rows(bucket: Bucket, read: Read, stream: Stream, key: DeliveryKey) -> list[Row]:
+    """All that a compacted file holds of one delivery, in order; empty where none does."""
+    day = key.arrived.date().isoformat()
+    for _ in range(_ATTEMPTS):
+        files = listed_files(bucket, read, stream)
+        try:
+            for file in files.counting:
+                if day in file.footer.days and (rows := _stored(bucket, read, file, str(key))):
+                    return rows
+        except Gone:
+            continue
+        return []
+    raise Gone(f"{stream} is compacted faster than it can be read")
+
+
+def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:
+    path = bucket.local(read, file.entry, file.footer, None)
+    values = (
+        engine()
+        .execute(
+            f"SELECT {', '.join(Row._fields)} FROM read_parquet(?, hive_partitioning = false) "
+            "WHERE delivery = ? ORDER BY position",
+            [str(path), delivery],
+        )
+        .fetchall()
+    )
+    bucket.check(file.entry)
+    read.add(files=1)
+    return [_row(some) for some in values]
+
+
+def within(footer: Footer, selection: Selection) -> bool:
+    """Whether deliveries of a file may have arrived when it is asked for."""
+    if footer.first is None or footer.last is None:
+        return False
+    return not (
+        (selection.since and footer.last < selection.since)
+        or (selection.until and footer.first >= selection.until)
+    )
+
+
+def engine() -> duckdb.DuckDBPyConnection:
+    """A DuckDB for look-ups, kept: it remembers the footers of files that do not change."""
+    global _engine
+    with _opening:
+        if _engine is None:
+            _engine = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+            _engine.execute("LOAD parquet; SET GLOBAL parquet_metadata_cache = true")
+        return _engine.cursor()
+
+
+def _groups(footer: Footer, selection: Selection) -> Sequence[Group]:
+    """The row groups that may hold a subject."""
+    if selection.subject is None:
+        return footer.groups
+    return [
+        group
+        for group in footer.groups
+        if group.first is None
+        or group.last is None
+        or any(group.first <= subject <= group.last for subject in selection.subjects)
+    ]
+
+
+def condition(selection: Selection) -> tuple[str, list[Any]]:
+    """What is asked for as a condition in SQL, and the values of its question marks."""
+    conditions = ["batch > 0"]
+    values: list[Any] = []
+    for sql, some in _conditions(selection):
+        conditions.append(sql)
+        values += some
+    return " AND ".join(conditions), values
+
+
+def literal(selection: Selection) -> str:
+    """The condition with its values in it, for a view."""
+    sql, values = condition(selection)
+    first, *rest = sql.split("?")
+    return first + "".join(_quoted(v) + part for v, part in zip(values, rest, strict=True))
+
+
+def _conditions(selection: Selection) -> Iterator[tuple[str, list[Any]]]:
+    if (subject := selection.subject) is not None:
+        sources = sorted(ignoring_case())
+        marks = ", ".join("?" for _ in sources)
+        either = f"(subject = ? OR (subject = ? AND source IN ({marks})))"
+        # The plain list is what row groups are chosen by.
+        yield f"subject IN (?, ?) AND {either}", [subject, subject.lower()] * 2 + sources
+    for name in ("type", "id", "correlation"):
+        if (value := getattr(selection, name)) is not None:
+            yield f"{name} = ?", [value]
+    # The column has milliseconds and is what row groups are chosen by; the key is exact.
+    name = "split_part(delivery, '/', -1)"
+    if since := selection.since:
+        yield f"arrived >= ? AND {name} >= ?", [_naive(milliseconds(since)), stamp(since)]
+    if until := selection.until:
+        yield f"arrived <= ? AND {name} < ?", [_naive(until), stamp(until)]
+
+
+def _quoted(value: str | datetime) -> str:
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = Row(*values)
+    return row._replace(time=_text(values[1]), arrived=_text(values[7]))
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((moment for moment in (one, other) if moment), default=None)

@@ -1,0 +1,290 @@
+"""Rows of files and of raw objects -> one sorted, checked file. The only place that writes Parquet.
+
+DuckDB does it in bounded memory, spilling to disk, and gives the same bytes at any number of
+threads (its version is in the file). New rows come as JSON lines, bytes in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import msgspec
+
+from hookshelf.reading.footers import NAME, PLACEHOLDER, Group
+from hookshelf.reading.rows import Row
+
+# Name, type in a file, type in a JSON line.
+COLUMNS = (
+    ("subject", "VARCHAR", "VARCHAR"),
+    ("time", "TIMESTAMP_MS", "TIMESTAMP"),
+    ("type", "VARCHAR", "VARCHAR"),
+    ("id", "VARCHAR", "VARCHAR"),
+    ("correlation", "VARCHAR", "VARCHAR"),
+    ("source", "VARCHAR", "VARCHAR"),
+    ("verdict", "VARCHAR", "VARCHAR"),
+    ("arrived", "TIMESTAMP_MS", "TIMESTAMP"),
+    ("delivery", "VARCHAR", "VARCHAR"),
+    ("position", "INTEGER", "INTEGER"),
+    ("batch", "INTEGER", "INTEGER"),
+    ("repeat", "BOOLEAN", ""),  # not in a line: it depends on the whole file
+    ("metadata", "MAP(VARCHAR, VARCHAR)", "MAP(VARCHAR, VARCHAR)"),
+    ("before", "BLOB", "VARCHAR"),
+    ("data", "VARCHAR", "VARCHAR"),
+    ("after", "BLOB", "VARCHAR"),
+    ("derived", "BOOLEAN", "BOOLEAN"),
+)
+NAMES = ", ".join(name for name, _, _ in COLUMNS)
+_LINE = {name: kind for name, _, kind in COLUMNS if kind}
+_encode = msgspec.json.Encoder()
+
+ROWS_IN_GROUP = {"hour": 8_192, "day": 8_192, "month": 16_384}
+
+
+@dataclass(slots=True)
+class Parts:
+    """What is merged: files whose rows are kept, and JSON lines of new rows."""
+
+    files: list[Path] = field(default_factory=list)
+    lines: list[Path] = field(default_factory=list)
+    longest: int = 0  # bytes of the longest line
+    without: frozenset[str] = frozenset()  # deliveries whose rows are dropped from the files
+    overlapping: bool = False  # whether a row may come from two of them
+    cuts: list[str] = field(default_factory=list)  # subjects between which to sort in turn
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The file that was written, and where its parts lie."""
+
+    path: Path
+    groups: tuple[Group, ...]
+    blooms: tuple[int, int]
+
+
+class Held(NamedTuple):
+    """What a file holds of one delivery."""
+
+    rows: int
+    events: int
+    size: int  # bytes of its body
+    is_whole: bool  # every row is there; where proved, they give the body that its key names
+
+
+def write_lines(rows: Iterable[Row], path: Path) -> int:
+    """Append rows to a file of JSON lines; how many bytes the longest line has."""
+    longest = 0
+    with path.open("ab") as file:
+        for row in rows:
+            fields = row._asdict()
+            fields["before"], fields["after"] = row.before.hex(), row.after.hex()
+            line = _encode.encode(fields)
+            longest = max(longest, len(line))
+            file.write(line + b"\n")
+    return longest
+
+
+class Engine:
+    """A DuckDB of its own, which forgets everything when it is closed."""
+
+    def __init__(self, folder: Path, *, memory_mb: int = 400, threads: int | None = None) -> None:
+        config: dict[str, Any] = {
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": str(folder),
+            "preserve_insertion_order": True,
+        }
+        if threads:
+            config["threads"] = threads
+        self._sql = duckdb.connect(":memory:", config=config)
+        self.folder = folder  # to work in
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sql.close()
+
+    def merge(self, parts: Parts, path: Path, *, span: str) -> Merged:
+        """Write one file of all rows, in order. Rows that are there twice are there once."""
+        self._sql.execute(f"CREATE OR REPLACE VIEW incoming AS {self._incoming(parts)}")
+        # By hashes first: few ids come twice, and only those are worth their memory.
+        self._sql.execute(
+            "CREATE OR REPLACE TABLE suspect AS SELECT hash(type, id) AS of FROM incoming "
+            "WHERE batch > 0 GROUP BY 1 HAVING count(*) > 1"
+        )
+        self._sql.execute(
+            "CREATE OR REPLACE TABLE again AS SELECT type, id, "
+            "min((delivery, position)) AS first FROM incoming WHERE batch > 0 "
+            "AND hash(type, id) IN (SELECT of FROM suspect) "
+            "GROUP BY type, id HAVING count(*) > 1"
+        )
+        selected = ", ".join(
+            "again.id IS NOT NULL AND (delivery, position) <> again.first AS repeat"
+            if name == "repeat"
+            else f"incoming.{name}"
+            for name, _, _ in COLUMNS
+        )
+        select = (
+            f"SELECT {selected} FROM incoming LEFT JOIN again "
+            "ON incoming.batch > 0 AND incoming.type = again.type AND incoming.id = again.id"
+        )
+        size = ROWS_IN_GROUP[span]
+        self._sql.execute(
+            f"COPY ({self._sorted(select, parts.cuts)}) "
+            f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, "
+            f"ROW_GROUP_SIZE {size}, DICTIONARY_SIZE_LIMIT {size}, "
+            f"KV_METADATA {{{NAME}: '{PLACEHOLDER}'}})"
+        )
+        columns = self._columns(path)
+        return Merged(path, _groups(columns), _blooms(columns))
+
+    def checksum(self, files: Sequence[Path]) -> tuple[int, int]:
+        """How many rows some files have, and the sum of their hashes."""
+        row = self._sql.execute(
+            f"SELECT count(*), coalesce(sum({_HASH}), 0) FROM {_files(files)}"
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    def held(self, files: Sequence[Path], *, prove: bool = False) -> dict[str, Held]:
+        """The deliveries in some files, by key.
+
+        `prove` rebuilds every body and compares it with the hash in its key. A body that has
+        events is UTF-8, unless they are derived.
+        """
+        same = (
+            """CASE WHEN bool_or(derived OR batch = 0)
+                THEN sha256(any_value(before) FILTER (position = 0))
+                ELSE sha256(string_agg(try(decode(before)) || data || try(decode(after)), ''
+                    ORDER BY position))
+            END = regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1)"""
+            if prove
+            else "true"
+        )
+        rows = self._sql.execute(
+            f"""
+            SELECT delivery, count(*), max(batch),
+                sum(octet_length(before) + octet_length(after)
+                    + CASE WHEN derived THEN 0 ELSE coalesce(strlen(data), 0) END)::BIGINT,
+                coalesce(count(*) = greatest(max(batch), 1) AND min(position) = 0
+                    AND max(position) = count(*) - 1 AND {same}, false)
+            FROM {_files(files)} GROUP BY delivery"""
+        ).fetchall()
+        return {row[0]: Held(*row[1:]) for row in rows}
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """The rows of a file by delivery and position, for making it anew."""
+        names = ", ".join(
+            f"strftime({name}, '%Y-%m-%dT%H:%M:%S.%gZ')" if name in ("time", "arrived") else name
+            for name in Row._fields
+        )
+        cursor = self._sql.cursor().execute(
+            f"SELECT {names} FROM {_files([path])} ORDER BY delivery, position"
+        )
+        while batch := cursor.fetchmany(5_000):
+            yield from (Row(*row) for row in batch)
+
+    def _incoming(self, parts: Parts) -> str:
+        self._sql.execute("CREATE OR REPLACE TABLE without (delivery VARCHAR)")
+        if parts.without:
+            self._sql.executemany(
+                "INSERT INTO without VALUES (?)", [[key] for key in parts.without]
+            )
+        selects = [lines_select(parts)] if parts.lines else []
+        for index, path in enumerate(parts.files):
+            select = f"SELECT {NAMES} FROM {_files([path])}"
+            conditions = ["SELECT delivery FROM without"] if parts.without else []
+            if parts.overlapping and index:
+                # Of one delivery all rows or none: two files may have split it differently.
+                conditions.append(f"SELECT delivery FROM {_files(parts.files[:index])}")
+            wheres = " AND ".join(f"delivery NOT IN ({condition})" for condition in conditions)
+            selects.append(f"{select} WHERE {wheres}" if wheres else select)
+        return " UNION ALL ".join(selects)
+
+    def _sorted(self, select: str, cuts: Sequence[str]) -> str:
+        """The rows in order; where there are many, sorted range by range, so that memory suffices.
+
+        What is sorted together does not depend on the machine, and the order is the same.
+        """
+        order = "ORDER BY subject, time, delivery, position"
+        if not cuts:
+            return f"{select} {order}"
+        ranges = []
+        for number, (low, high) in enumerate(zip(["", *cuts], [*cuts, None], strict=True)):
+            path = self.folder / f"range-{number}.parquet"
+            below = "" if high is None else " AND incoming.subject < ?"
+            self._sql.execute(
+                f"COPY ({select} WHERE incoming.subject >= ?{below} {order}) "
+                f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384)",
+                [low] if high is None else [low, high],
+            )
+            ranges.append(path)
+        return f"SELECT * FROM {_files(ranges)}"
+
+    def _columns(self, path: Path) -> list[tuple[Any, ...]]:
+        return self._sql.execute(
+            "SELECT row_group_id, path_in_schema, stats_min_value, stats_max_value, "
+            "min_is_exact AND max_is_exact, "
+            "coalesce(dictionary_page_offset, data_page_offset), total_compressed_size, "
+            "bloom_filter_offset, bloom_filter_length "
+            f"FROM parquet_metadata('{_quoted(path)}')"
+        ).fetchall()
+
+
+def _groups(columns: Iterable[tuple[Any, ...]]) -> tuple[Group, ...]:
+    groups: dict[int, Group] = {}
+    for number, name, first, last, exact, start, length, _, _ in columns:
+        group = groups.setdefault(number, Group(start, 0, None, None))
+        begin, end = min(group.start, start), max(group.start + group.length, start + length)
+        known = (first, last) if exact else (None, None)
+        bounds = known if name == "subject" else (group.first, group.last)
+        groups[number] = Group(begin, end - begin, *bounds)
+    return tuple(groups[number] for number in sorted(groups))
+
+
+def _blooms(columns: Iterable[tuple[Any, ...]]) -> tuple[int, int]:
+    filters = [(start, length) for *_, start, length in columns if start]
+    if not filters:
+        return 0, 0
+    start = min(filters)[0]
+    return start, sum(max(filters)) - start
+
+
+def lines_select(parts: Parts) -> str:
+    """The rows of JSON lines, as they are in a file."""
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _LINE.items())
+    names = ", ".join(_from_line(name, kind) for name, kind, _ in COLUMNS)
+    return (
+        f"SELECT {names} FROM read_json([{_paths(parts.lines)}], format = 'newline_delimited', "
+        # The engine reads in buffers of twice that size, one for each thread.
+        f"columns = {{{columns}}}, maximum_object_size = {max(_LINE_SIZE, parts.longest + 1)})"
+    )
+
+
+def _from_line(name: str, kind: str) -> str:
+    if name == "repeat":
+        return "false AS repeat"
+    return f"unhex({name}) AS {name}" if kind == "BLOB" else f"{name}::{kind} AS {name}"
+
+
+def _files(files: Sequence[Path]) -> str:
+    return f"read_parquet([{_paths(files)}], hive_partitioning = false)"
+
+
+def _paths(files: Sequence[Path]) -> str:
+    return ", ".join(f"'{_quoted(path)}'" for path in files)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+_HASH = (
+    "hash("
+    + ", ".join(name for name, _, _ in COLUMNS if name not in ("repeat", "metadata"))
+    + ", metadata::VARCHAR)::HUGEINT"
+)
+_LINE_SIZE = 1024 * 1024

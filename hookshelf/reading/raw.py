@@ -1,0 +1,120 @@
+"""Raw deliveries: which there are in an interval, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from hashlib import blake2b
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.keys import (
+    DeliveryKey,
+    UnknownKey,
+    app_prefix,
+    day_prefix,
+    parse_key,
+    seek,
+)
+from chalicelib.store import NotFound
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.files import BEGINNING
+from hookshelf.reading.values import Read, Stream
+
+_CHUNK = 512  # objects under way at once; their bodies are in memory
+
+
+@dataclass(frozen=True, slots=True)
+class RawDelivery:
+    """One raw object of a listing."""
+
+    key: DeliveryKey
+    size: int  # bytes of the body
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+def raw_between(
+    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
+) -> Iterator[RawDelivery]:
+    """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them."""
+    after = "" if start <= BEGINNING else seek(stream.prefix, stream.app, start)
+    stop = seek(stream.prefix, stream.app, end) if end else None
+    for entry in bucket.store.entries(read, app_prefix(stream.prefix, stream.app), after=after):
+        # A path below may sort between (`bucket=events/shop` beside app=shop): only our own key,
+        # or one in our own folders of days, says that we are past the end.
+        if stop and entry.key >= stop and entry.key.startswith(_days(stream)):
+            return
+        if (key := _ours(entry.key, stream)) is not None:
+            yield RawDelivery(key, entry.size)
+
+
+def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[RawDelivery]:
+    """The raw deliveries of one day, by key."""
+    entries = bucket.store.entries(read, day_prefix(stream.prefix, stream.app, day))
+    return [
+        RawDelivery(key, entry.size)
+        for entry in entries
+        if (key := _ours(entry.key, stream)) is not None
+    ]
+
+
+def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
+    """The days that have raw deliveries; one LIST per 1,000 days."""
+    days = []
+    for name in bucket.store.folders(read, app_prefix(stream.prefix, stream.app)):
+        try:
+            days.append(date.fromisoformat(name.removeprefix("dt=")))
+        except ValueError:
+            continue
+    return sorted(days)
+
+
+def load_all(
+    bucket: Bucket, read: Read, deliveries: list[RawDelivery]
+) -> Iterator[tuple[RawDelivery, ArchiveObject]]:
+    """The objects of some deliveries, in order, many read at once; without those that are gone."""
+    for start in range(0, len(deliveries), _CHUNK):
+        chunk = deliveries[start : start + _CHUNK]
+        objects = bucket.map(lambda delivery: _load(bucket, read, delivery), chunk)
+        for delivery, obj in zip(chunk, objects, strict=True):
+            if obj is not None:
+                yield delivery, obj
+
+
+def sums(keys: list[str]) -> tuple[int, int]:
+    """How many keys, and the sum of their hashes: equal for equal sets, in whatever order."""
+    total = sum(
+        int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") for key in keys
+    )
+    return len(keys), total % 2**64
+
+
+def bounds_of(day: date) -> tuple[datetime, datetime]:
+    """Midnight to midnight, UTC."""
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)
+
+
+def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | None:
+    try:
+        obj = bucket.store.load(read, str(delivery))
+    except NotFound:
+        return None
+    read.add(raw_objects=1)
+    return obj
+
+
+def _days(stream: Stream) -> str:
+    return f"{app_prefix(stream.prefix, stream.app)}dt="
+
+
+def _ours(text: str, stream: Stream) -> DeliveryKey | None:
+    try:
+        key = parse_key(text)
+    except UnknownKey:
+        return None  # the bucket may hold what is not ours
+    if not isinstance(key, DeliveryKey) or (key.prefix, key.app) != (stream.prefix, stream.app):
+        return None
+    return key

@@ -1,0 +1,195 @@
+"""All rows, in SQL: counting, exporting, and whatever else somebody asks for.
+
+`events` are the rows of events as they lie in the files and in raw deliveries that no file covers,
+`events_once` each event once, `deliveries` what arrived. The statement of a user reaches nothing
+but these: access to files and network is switched off before it runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from hookshelf.reading.bucket import Bucket, temporary_folder
+from hookshelf.reading.errors import BadQuestion, Gone
+from hookshelf.reading.events import event_of
+from hookshelf.reading.files import listed_files
+from hookshelf.reading.lookup import literal, uncovered, within
+from hookshelf.reading.merge import COLUMNS, Parts, lines_select
+from hookshelf.reading.rows import Row
+from hookshelf.reading.selection import Selection
+from hookshelf.reading.sources import Splitting
+from hookshelf.reading.split import Splitter
+from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Read, Stream
+
+_ATTEMPTS = 8
+_BATCH = 2_000
+
+# What `count` groups by, in SQL.
+COUNTABLE = {
+    "app": "app",
+    "source": "source",
+    "day": "strftime(time, '%Y-%m-%d')",
+    "hour": "strftime(time, '%Y-%m-%dT%H')",
+    "month": "strftime(time, '%Y-%m')",
+    "type": "type",
+    "verdict": "verdict",
+    "subject": "subject",
+    "domain": "CASE WHEN contains(subject, '@') THEN split_part(subject, '@', -1) ELSE '' END",
+    "correlation": "correlation",
+}
+
+# A key's name begins with the exact arrival.
+_NAME = "split_part(delivery, '/', -1)"
+_RANK = " ".join(f"WHEN '{verdict}' THEN {rank}" for rank, verdict in enumerate(BEST_FIRST))
+_PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {_NAME}, delivery, position"
+
+
+class Scan:
+    """A DuckDB over everything that some streams hold, as it was when it was opened."""
+
+    def __init__(self, read: Read, *, memory_mb: int = 1_000) -> None:
+        self._read = read
+        self._folder = temporary_folder(self)
+        self._selects: list[str] = []
+        self._paths: list[Path] = []  # of all that the selects read
+        self.sql = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": f"{memory_mb}MB",
+                "temp_directory": str(self._folder / "spill"),
+                "autoinstall_known_extensions": False,
+            },
+        )
+
+    def add(
+        self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting
+    ) -> None:
+        """Add the rows of a stream that may be asked for."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._add(bucket, stream, selection, splitting)
+                return
+            except Gone:
+                continue
+        raise Gone(f"{stream} is compacted faster than it can be read")
+
+    def open(self, selection: Selection) -> None:
+        """Make the views."""
+        none = "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind, _ in COLUMNS)
+        none = f"SELECT ''::VARCHAR AS bucket, ''::VARCHAR AS app, * FROM ({none}) WHERE false"
+        union = " UNION ALL ".join([none, *self._selects])
+        self.sql.execute(f"CREATE VIEW rows AS {union}")
+        self.sql.execute(
+            "CREATE VIEW events AS SELECT app, strftime(arrived, '%Y-%m') AS month, "
+            f"* EXCLUDE (app) FROM rows WHERE {literal(selection)}"
+        )
+        self.sql.execute(
+            "CREATE VIEW events_once AS SELECT * EXCLUDE (nth) FROM (SELECT *, "
+            "count(DISTINCT (bucket, delivery, position)) OVER same AS times, "
+            f"row_number() OVER (same ORDER BY {_PREFERENCE}) AS nth FROM events "
+            "WINDOW same AS (PARTITION BY app, type, id)) WHERE nth = 1"
+        )
+        self.sql.execute(
+            "CREATE VIEW deliveries AS SELECT app, delivery, arrived, source, verdict, batch, "
+            "metadata, bucket FROM rows WHERE position = 0"
+        )
+
+    def shut(self) -> None:
+        """Allow nothing from here on but what the views read. Not to be undone."""
+        paths = ", ".join(f"'{path}'" for path in self._paths)
+        self.sql.execute(f"SET allowed_paths = [{paths}]")
+        self.sql.execute("SET enable_external_access = false")
+        self.sql.execute("SET lock_configuration = true")
+
+    def count(self, by: Sequence[str]) -> list[dict[str, Any]]:
+        """Distinct events, and repeats of them, by fields of COUNTABLE. Raises BadQuestion."""
+        unknown = [name for name in by if name not in COUNTABLE]
+        if unknown:
+            raise BadQuestion(f"No field {unknown[0]!r} to count by: {', '.join(COUNTABLE)}")
+        fields = "".join(f"{COUNTABLE[name]} AS {name}, " for name in by)
+        numbers = ", ".join(str(number + 1) for number in range(len(by)))
+        cursor = self.sql.execute(
+            f"SELECT {fields}count(*) AS events, (sum(times) - count(*))::BIGINT AS repeats "
+            "FROM (SELECT app, source, subject, correlation, type, verdict, time, times "
+            "FROM events_once)" + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else "")
+        )
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return [row | {"repeats": row["repeats"] or 0} for row in rows]
+
+    def events(self, *, all: bool, limit: int | None) -> Iterator[ArchivedEvent]:
+        """Events in order of their time; `limit` keeps the newest."""
+        names = ", ".join(
+            f"strftime({name}, '%Y-%m-%dT%H:%M:%S.%gZ')" if name in ("time", "arrived") else name
+            for name in Row._fields
+            if name not in ("metadata", "before", "after")
+        )
+        table = (
+            "(SELECT *, count(DISTINCT (bucket, delivery, position)) OVER same AS times, "
+            f"row_number() OVER (same ORDER BY {_PREFERENCE}) AS nth "
+            "FROM events WINDOW same AS (PARTITION BY app, type, id))"
+            if all
+            else "(SELECT *, 1 AS nth FROM events_once)"
+        )
+        order = f"time, {_NAME}, position"
+        newest = f"ORDER BY time DESC, {_NAME} DESC, position DESC LIMIT {limit}" if limit else ""
+        cursor = self.sql.execute(
+            f"SELECT {names}, times, nth > 1, app, bucket FROM "
+            f"(SELECT * FROM {table} {newest}) ORDER BY {order}"
+        )
+        while batch := cursor.fetchmany(_BATCH):
+            for *values, times, repeat, app, bucket in batch:
+                row = Row._make([*values[:11], None, b"", values[11], b"", values[12]])
+                yield event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
+
+    def query(self, statement: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """The columns and rows of a user's statement. Raises BadQuestion, in the engine's words."""
+        self.shut()
+        try:
+            cursor = self.sql.execute(statement)
+            columns = [column[0] for column in cursor.description or ()]
+        except duckdb.Error as error:
+            raise BadQuestion(str(error)) from None
+        return columns, self._fetched(cursor)
+
+    def _fetched(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+        with self:
+            while batch := cursor.fetchmany(_BATCH):
+                yield from batch
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Forget everything."""
+        self.sql.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _add(
+        self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting
+    ) -> None:
+        files = listed_files(bucket, self._read, stream)
+        counting = [file for file in files.counting if within(file.footer, selection)]
+        paths = [bucket.local(self._read, f.entry, f.footer, None) for f in counting]
+        raw = uncovered(bucket, self._read, stream, files, selection)
+        work = self._folder / f"{len(self._selects)}"
+        work.mkdir(exist_ok=True)
+        splitter = Splitter(bucket, self._read, splitting, work, None)
+        splitter.raw(raw)
+        for file in counting:
+            bucket.check(file.entry)
+        self._read.add(files=len(counting))
+        head = f"SELECT '{bucket.name}' AS bucket, '{stream.app}' AS app, * FROM "
+        if paths:
+            names = ", ".join(f"'{path}'" for path in paths)
+            self._selects.append(f"{head} read_parquet([{names}], hive_partitioning = false)")
+            self._paths += paths
+        if splitter.lines.keys:
+            self._paths += splitter.lines.paths
+            lines = Parts(lines=splitter.lines.paths, longest=splitter.lines.longest)
+            self._selects.append(f"{head} ({lines_select(lines)})")

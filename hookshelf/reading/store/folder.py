@@ -1,0 +1,180 @@
+"""A folder, with S3's conditions emulated: a lock for writers, and rename.
+
+An ETag is inode, time of change and size: a file that is replaced by rename has another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.store import NotFound, Unreadable, check_prefix
+from hookshelf.reading.errors import Gone, Taken
+from hookshelf.reading.store import Entry
+from hookshelf.reading.values import Read
+
+_META = ".meta"  # beside what was received, see chalicelib/store/folder.py
+_OURS = "."  # the lock, and what is being written: no key has a segment that begins with a dot
+
+
+class ReadingFolder:
+    """One bucket, as a subfolder of `folder`."""
+
+    def __init__(self, folder: str, bucket: str) -> None:
+        self._root = Path(folder).expanduser() / bucket
+
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """See ReadingStore.entries. Folders that sort before `after` are not opened."""
+        check_prefix(prefix)
+        read.add(requests=1)
+        with _reading():
+            yield from self._below(prefix, after)
+
+    def folders(self, read: Read, prefix: str = "") -> list[str]:
+        """See ReadingStore.folders."""
+        check_prefix(prefix)
+        read.add(requests=1)
+        with _reading():
+            return sorted(
+                entry.name
+                for entry in _scan(self._root / prefix)
+                if entry.is_dir() and not entry.name.startswith(_OURS)
+            )
+
+    def load(self, read: Read, key: str) -> ArchiveObject:
+        """See ReadingStore.load."""
+        path = self._root / key
+        with _reading():
+            try:
+                body = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise NotFound(key) from None
+            try:
+                metadata = json.loads(path.with_name(path.name + _META).read_bytes())
+            except FileNotFoundError:
+                metadata = {}
+        read.add(requests=1, bytes=len(body))
+        return ArchiveObject(key, body, metadata.pop("content-type", ""), metadata)
+
+    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+        """See ReadingStore.range."""
+        with _reading():
+            try:
+                with (self._root / entry.key).open("rb") as file:
+                    if _etag(os.fstat(file.fileno())) != entry.etag:
+                        raise Gone(entry.key)
+                    file.seek(start)
+                    body = file.read(length)
+            except FileNotFoundError:
+                raise Gone(entry.key) from None
+        read.add(requests=1, bytes=len(body))
+        return body
+
+    def path(self, entry: Entry) -> Path:
+        """Where the file lies, for an engine that reads files itself."""
+        return self._root / entry.key
+
+    def etag(self, key: str) -> str:
+        """The ETag of what lies there now; empty where nothing does."""
+        there = self._entry(key)
+        return there.etag if there else ""
+
+    def put_file(
+        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
+    ) -> Entry:
+        """See ReadingStore.put_file."""
+        read.add(requests=1)
+        path = self._root / key
+        with _reading(), self._locked():
+            there = self._entry(key)
+            if there and (replacing is None or there.etag != replacing.etag):
+                raise Taken(key)
+            if replacing and not there:
+                raise Taken(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".hookshelf-", dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    if isinstance(body, Path):
+                        with body.open("rb") as source:
+                            shutil.copyfileobj(source, file, 1 << 20)
+                    else:
+                        file.write(body)
+                Path(name).chmod(0o644)
+                Path(name).replace(path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            put = self._entry(key)
+        assert put is not None
+        return put
+
+    def delete(self, read: Read, entry: Entry) -> None:
+        """See ReadingStore.delete."""
+        read.add(requests=1)
+        with _reading(), self._locked():
+            there = self._entry(entry.key)
+            if there and there.etag == entry.etag:
+                (self._root / entry.key).unlink()
+
+    def _entry(self, key: str) -> Entry | None:
+        try:
+            stat = (self._root / key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Entry(key, stat.st_size, _etag(stat))
+
+    def _below(self, prefix: str, after: str) -> Iterator[Entry]:
+        # A folder sorts as its name with the slash: that is how S3 orders keys.
+        names = sorted(
+            (entry.name + "/" * entry.is_dir(), entry)
+            for entry in _scan(self._root / prefix)
+            if not entry.name.startswith(_OURS) and not entry.name.endswith(_META)
+        )
+        for name, entry in names:
+            key = prefix + name
+            if name.endswith("/"):
+                if key > after or after.startswith(key):
+                    yield from self._below(key, after)
+            elif key > after:
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue
+                yield Entry(key, stat.st_size, _etag(stat))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / ".hookshelf-lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _etag(stat: os.stat_result) -> str:
+    return f'"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        raise
+    except OSError as error:
+        raise Unreadable(f"folder: {type(error).__name__}") from None

@@ -1,0 +1,131 @@
+"""S3 through boto3: every condition there is, and whatever credentials a machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.store import Unreadable, check_prefix
+from chalicelib.store.boto3 import Boto3Store
+from hookshelf.reading.errors import Gone, Taken
+from hookshelf.reading.store import Entry
+from hookshelf.reading.values import Read
+
+_FILE = "application/vnd.apache.parquet"
+
+
+class ReadingBoto3(Boto3Store):
+    """One bucket."""
+
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """See ReadingStore.entries."""
+        check_prefix(prefix)
+        pages = self._reader.get_paginator("list_objects_v2").paginate(
+            Prefix=prefix, StartAfter=after, **self._bucket_arguments
+        )
+        with _reading():
+            for page in pages:
+                read.add(requests=1)
+                for entry in page.get("Contents", ()):
+                    yield Entry(entry["Key"], entry["Size"], entry["ETag"])
+
+    def folders(self, read: Read, prefix: str = "") -> list[str]:
+        """See ReadingStore.folders."""
+        check_prefix(prefix)
+        pages = self._reader.get_paginator("list_objects_v2").paginate(
+            Prefix=prefix, Delimiter="/", **self._bucket_arguments
+        )
+        names = []
+        with _reading():
+            for page in pages:
+                read.add(requests=1)
+                names += [below["Prefix"] for below in page.get("CommonPrefixes", ())]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in names)
+
+    def load(self, read: Read, key: str) -> ArchiveObject:
+        """See ReadingStore.load."""
+        obj = self.get(key)
+        read.add(requests=1, bytes=len(obj.body))
+        return obj
+
+    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+        """See ReadingStore.range."""
+        read.add(requests=1)
+        with _reading(entry.key):
+            answer = self._reader.get_object(
+                Key=entry.key,
+                Range=f"bytes={start}-{start + length - 1}",
+                IfMatch=entry.etag,
+                **self._bucket_arguments,
+            )
+            with answer["Body"] as stream:
+                body: bytes = stream.read()
+        read.add(bytes=len(body))
+        return body
+
+    def put_file(
+        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
+    ) -> Entry:
+        """See ReadingStore.put_file."""
+        read.add(requests=1)
+        condition = {"IfMatch": replacing.etag} if replacing else {"IfNoneMatch": "*"}
+        with body.open("rb") if isinstance(body, Path) else BytesIO(body) as stream:
+            size = stream.seek(0, SEEK_END)
+            stream.seek(0)
+            with _writing(key):
+                answer = self._reader.put_object(
+                    Key=key, Body=stream, ContentType=_FILE, **condition, **self._bucket_arguments
+                )
+        return Entry(key, size, answer["ETag"])
+
+    def delete(self, read: Read, entry: Entry) -> None:
+        """See ReadingStore.delete."""
+        read.add(requests=1)
+        try:
+            with _writing(entry.key):
+                self._reader.delete_object(
+                    Key=entry.key, IfMatch=entry.etag, **self._bucket_arguments
+                )
+        except Taken:
+            pass
+
+    @cached_property
+    def _reader(self) -> Any:
+        return self._client(attempts=3, seconds=60.0)
+
+
+@contextmanager
+def _reading(key: str = "") -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if key and _status(error) in (404, 412):
+            raise Gone(key) from None
+        raise Unreadable(error.response.get("Error", {}).get("Code", "")) from None
+    except BotoCoreError as error:
+        raise Unreadable(type(error).__name__) from None
+
+
+@contextmanager
+def _writing(key: str) -> Iterator[None]:
+    """409 is a conflict with another writer that has not ended: to us, that it was first."""
+    try:
+        yield
+    except ClientError as error:
+        if _status(error) in (404, 409, 412):
+            raise Taken(key) from None
+        raise Unreadable(error.response.get("Error", {}).get("Code", "")) from None
+    except BotoCoreError as error:
+        raise Unreadable(type(error).__name__) from None
+
+
+def _status(error: ClientError) -> int:
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status

@@ -1,0 +1,264 @@
+"""Whatever is compacted, and when: what is found is what a scan of all raw objects finds."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.archives import (
+    Killed,
+    archive_of,
+    brute_force,
+    delivered,
+    dying,
+    found,
+    moment,
+    put,
+    traffic,
+)
+
+from hookshelf.reading import compact
+
+START = moment("2026-10-29T00:00")
+PEOPLE = [f"person{n}@example.com" for n in (1, 2, 3, 5, 8, 13, 21, 34)] + [
+    "PERSON3@example.com",
+    "nobody@x",
+]
+STAGES = {
+    "nothing compacted": [],
+    "hours of today": ["2026-10-29T13:00"],
+    "days and hours": ["2026-10-31T13:00"],
+    "hours, then their days": ["2026-10-29T13:00", "2026-10-30T07:30", "2026-11-01T00:05"],
+    "a month and days": ["2026-11-02T00:20"],
+    "all of it": ["2026-10-30T12:00", "2026-11-01T12:00", "2026-12-01T01:00"],
+}
+
+
+@pytest.fixture(params=["folder", "obstore", "boto3"])
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    if request.param == "folder":
+        return request.getfixturevalue("folder_environ")
+    return {**request.getfixturevalue("s3_environ"), "ARCHIVE_CLIENT": request.param}
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_find_gives_what_a_scan_of_every_raw_object_gives(environ, stage):
+    put(environ, *traffic(7, START, 4.5, 60))
+    expected = {person: brute_force(environ, person) for person in PEOPLE}
+    assert sum(map(len, expected.values())) > 100
+
+    for now in stage:
+        list(archive_of(environ, moment(now)).compact())
+        archive = archive_of(environ, moment(now))
+        for person in PEOPLE:
+            assert found(archive, person) == expected[person], (now, person)
+
+
+def test_find_sees_what_arrives_while_it_is_compacted(folder_environ):
+    later = traffic(8, START, 4.5, 60)
+    put(folder_environ, *traffic(7, START, 4.5, 60))
+    archive = archive_of(folder_environ, moment("2026-11-02T00:20"))
+
+    for _ in archive.compact():
+        put(folder_environ, *[obj for obj, _ in zip(later, range(5), strict=False)])
+    list(archive.compact())
+
+    for person in PEOPLE:
+        assert found(archive, person) == brute_force(folder_environ, person)
+
+
+def test_a_key_that_is_put_late_is_found_after_the_next_run_and_logged(folder_environ):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    archive = archive_of(folder_environ, moment("2026-12-02"))
+    list(archive.compact())
+    put(folder_environ, *traffic(9, START, 4.5, 7))
+
+    states = [(change.file[-15:], change.state) for change in archive.compact()]
+
+    assert states == [("2026-10.parquet", "written"), ("2026-11.parquet", "written")]
+    assert {change.state for change in archive.compact()} == {"unchanged"}
+    for person in PEOPLE:
+        assert found(archive, person) == brute_force(folder_environ, person)
+
+
+def test_everything_is_answered_from_compacted_files_alone(folder_environ):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    archive = archive_of(folder_environ, moment("2026-12-02"))
+    before = answers(archive)
+    list(archive.compact())
+    assert answers(archive) == before
+
+    shutil.rmtree(Path(folder_environ["ARCHIVE_FOLDER"]) / "events" / "sendgrid")
+
+    assert answers(archive) == before
+    assert {change.state for change in archive.compact()} == {"unchanged"}
+
+
+def test_a_changed_source_makes_files_anew_with_raw_gone_too(folder_environ, tmp_path):
+    put(folder_environ, *traffic(7, START, 3.5, 30))
+    archive = archive_of(folder_environ, moment("2026-11-02"))
+    list(archive.compact())
+    shutil.rmtree(Path(folder_environ["ARCHIVE_FOLDER"]) / "events" / "sendgrid")
+    apps = tmp_path / "apps.json"
+    apps.write_text(
+        '{"sendgrid": {"source": "generic", "paths": {"id": "sg_message_id", "subject": "event"}}}'
+    )
+    changed = archive_of({**folder_environ, "APPS_FILE": str(apps)}, moment("2026-11-02"))
+
+    assert list(changed.find("event", type="open")) == []
+    assert "written" in {change.state for change in changed.compact()}
+
+    assert list(changed.find("person1@example.com")) == []
+    assert {event.source for event in changed.find("open")} == {"generic"}
+    bodies = {d.key: changed.delivery(d.key).sha256 for d in changed.deliveries()}
+    assert bodies and all(not changed.delivery(key).altered for key in bodies)
+    list(archive.compact())  # and back again
+    assert list(archive.find("person1@example.com"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_compaction_that_is_killed_at_any_request_is_finished_by_the_next(
+    tmp_path, after, requests_of_a_run
+):
+    expected = None
+    for number in range(1, requests_of_a_run + 1):
+        environ = {"ARCHIVE_FOLDER": str(tmp_path / f"{number}"), "ARCHIVE_BUCKETS": "events"}
+        put(environ, *traffic(3, moment("2026-10-31T22:00"), 0.2, 4, people=4))
+        expected = expected or [brute_force(environ, person) for person in PEOPLE[:2]]
+        list(archive_of(environ, moment("2026-10-31T23:30")).compact())
+        raw = archived(environ)
+        now = moment("2026-12-02")
+
+        with pytest.raises(Killed):
+            list(archive_of(environ, now, open_store=dying(number, after=after)).compact())
+
+        archive = archive_of(environ, now)
+        assert [found(archive, person) for person in PEOPLE[:2]] == expected, number
+        list(archive.compact())
+        assert [found(archive, person) for person in PEOPLE[:2]] == expected, number
+        assert {change.state for change in archive.compact()} == {"unchanged"}
+        assert archived(environ).items() >= raw.items()
+        shutil.rmtree(tmp_path / f"{number}")
+
+
+@pytest.fixture(scope="module")
+def requests_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> int:
+    folder = tmp_path_factory.mktemp("whole")
+    environ = {"ARCHIVE_FOLDER": str(folder), "ARCHIVE_BUCKETS": "events"}
+    put(environ, *traffic(3, moment("2026-10-31T22:00"), 0.2, 4, people=4))
+    list(archive_of(environ, moment("2026-10-31T23:30")).compact())
+    requests = 0
+    while True:
+        requests += 1
+        copy = {**environ, "ARCHIVE_FOLDER": str(folder.parent / f"{folder.name}-{requests}")}
+        shutil.copytree(folder, copy["ARCHIVE_FOLDER"])
+        try:
+            list(
+                archive_of(
+                    copy, moment("2026-12-02"), open_store=dying(requests, after=False)
+                ).compact()
+            )
+        except Killed:
+            continue
+        return requests - 1
+
+
+def test_two_compactors_at_once_leave_one_set_of_files(folder_environ):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    one = archive_of(folder_environ, moment("2026-11-02T00:20")).compact()
+    other = archive_of(folder_environ, moment("2026-11-02T00:20")).compact()
+
+    while next(one, None) or next(other, None):
+        pass
+
+    archive = archive_of(folder_environ, moment("2026-11-02T00:20"))
+    list(archive.compact())
+    assert {change.state for change in archive.compact()} == {"unchanged"}
+    for person in PEOPLE:
+        assert found(archive, person) == brute_force(folder_environ, person)
+
+
+def test_a_month_that_is_sorted_in_ranges_is_the_same(folder_environ, tmp_path, monkeypatch):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    twin = tmp_path / "twin"
+    shutil.copytree(folder_environ["ARCHIVE_FOLDER"], twin)
+    twin_environ = {**folder_environ, "ARCHIVE_FOLDER": str(twin)}
+    list(archive_of(folder_environ, moment("2026-12-02")).compact())
+
+    monkeypatch.setattr(compact, "SORTED_AT_ONCE", 20)
+    list(archive_of(twin_environ, moment("2026-12-02")).compact())
+
+    months = [archive_of(some, moment("2026-12-02")) for some in (folder_environ, twin_environ)]
+    one, other = (list(archive.query("SELECT * FROM events")) for archive in months)
+    assert one == other
+    assert len(one) > 100
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder_environ):
+    put(folder_environ, *traffic(7, START, 2.5, 20))
+    before = archived(folder_environ)
+
+    changes = list(archive_of(folder_environ, moment("2026-12-02")).compact(dry_run=True))
+
+    assert {change.state for change in changes} == {"written"}
+    assert archived(folder_environ) == before
+
+
+def test_a_run_without_time_left_ends_and_the_next_goes_on(folder_environ):
+    put(folder_environ, *traffic(7, START, 2.5, 20))
+    archive = archive_of(folder_environ, moment("2026-11-05"))
+    seconds = iter([100.0, 5.0])
+
+    assert len(list(archive.compact(remaining=lambda: next(seconds)))) == 1
+    assert len([c for c in archive.compact() if c.state == "written"]) == 3
+
+
+def test_days_that_are_too_old_are_deleted_and_stay_so(folder_environ):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    archive = archive_of(folder_environ, moment("2026-11-02T01:00"))
+    list(archive.compact())  # October in one file
+    keep = timedelta(days=3)
+
+    list(archive.compact(keep=keep))
+
+    kept = {str(event.arrived.date()) for event in archive.find() if event.arrived}
+    rows = archive.query("SELECT DISTINCT strftime(arrived, '%Y-%m-%d') FROM deliveries")
+    assert sorted(row[0] for row in rows) == sorted(kept)
+    assert min(kept) == "2026-10-30"
+    assert {change.state for change in archive.compact(keep=keep)} == {"unchanged"}
+
+
+def test_what_was_altered_is_kept_and_called_bad(folder_environ):
+    obj = delivered([{"email": "a@x", "event": "open", "sg_event_id": "1"}], START)
+    put(folder_environ, obj)
+    path = Path(folder_environ["ARCHIVE_FOLDER"]) / "events" / obj.key
+    path.write_bytes(obj.body.replace(b"a@x", b"b@x"))
+    archive = archive_of(folder_environ, moment("2026-12-02"))
+    before = list(archive.find("b@x"))
+
+    list(archive.compact())
+
+    assert [event.verdict for event in before] == ["bad"]
+    assert list(archive.find("b@x")) == before
+    assert archive.delivery(obj.key).altered
+
+
+def answers(archive):
+    keys = [delivery.key for delivery in archive.deliveries()]
+    wholes = [archive.delivery(key) for key in keys]
+    return {
+        "find": [found(archive, person) for person in PEOPLE[:10]],
+        "all": [event.as_json() for event in archive.find(all=True)],
+        "count": archive.count(["day", "type", "verdict"]).rows,
+        "deliveries": [(d.key, d.size, d.body, dict(d.metadata or {})) for d in wholes],
+        "events": [event.as_json() for d in wholes for event in archive.events_of(d)],
+        "sql": list(
+            archive.query("SELECT * EXCLUDE (repeat) FROM events_once ORDER BY delivery, position")
+        ),
+    }
+
+
+def archived(environ):
+    root = Path(environ["ARCHIVE_FOLDER"])
+    return {p: p.read_bytes() for p in root.rglob("*.json*") if "_manifests" not in p.parts}

@@ -1,0 +1,148 @@
+"""Rows give back every byte they were made from, and every header that was kept."""
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.archives import archive_of, delivered, moment, put
+from support.project import PROJECT, SAMPLES
+
+from chalicelib import events as plain
+from chalicelib.archive import to_object
+from chalicelib.delivery import Delivery
+from chalicelib.keys import DeliveryKey, parse_key
+from chalicelib.sources import source_named, source_names
+from hookshelf.reading.quick import Msgspec
+from hookshelf.reading.rows import is_same, rebuilt, to_rows
+
+ARRIVED = moment("2026-11-20T23:50:01.123456")
+PAYLOADS = PROJECT.parent / "shared" / "payloads"  # real bodies, where somebody has put some
+SOURCES = [source_named(name) for name in sorted(source_names())]
+BODIES = {
+    "a byte order mark": b'\xef\xbb\xbf[{"email":"a@x"}]',
+    "line ends and trailing spaces": b'\r\n[ {"email":"a@x"} ,\r\n\t{"email":"b@x"}\n]\r\n \r\n',
+    "duplicate names": b'[{"email":"a@x","email":"b@x","n":1,"n":2}]',
+    "equal events": b'[{"email":"a@x"},{"email":"a@x"},1,1,"1","1",[[1]],[[1]],{},{}]',
+    "invalid UTF-8": b'[{"email":"\xff"}]',
+    "half a surrogate pair": b'[{"email":"\\ud800x","event":"\\udfff"}]',
+    "a null": b'[{"email":"a\\u0000b"}]',
+    "large integers": b'[{"email":"a@x","n":18446744073709551616123456789,"sg_event_id":1e400}]',
+    "nothing": b"",
+    "an empty array": b"[]",
+    "a scalar": b"  12.50 ",
+    "cut off": b'[{"email":"a@x"},{"email":',
+    "a form": b"payload=%7B%22action%22%3A%22x%22%7D&a=1",
+    "a slash command": b"command=%2Fx&user_id=U1&text=a%00b",
+    "regrouped": b'{"entry":[{"messaging":[{"x":1}],"changes":[{"y":2}]}],"object":"page"}',
+    "every byte": bytes(range(256)),
+}
+
+
+def check(body: bytes, source, headers=None) -> None:
+    delivery = Delivery(
+        "shop", {"content-type": "application/json", **(headers or {})}, body, ARRIVED
+    )
+    obj = to_object(delivery, source, verdict="verified")
+    key = parse_key(obj.key)
+    assert isinstance(key, DeliveryKey)
+
+    rows = to_rows(obj, key, source)
+
+    again = rebuilt(rows, key)
+    assert (again.body, again.metadata, again.content_type) == (
+        body,
+        obj.metadata,
+        obj.content_type,
+    )
+    assert is_same(again, key)
+    assert [row.position for row in rows] == list(range(len(rows)))
+    assert all(row.data is None or row.derived or row.data.encode() in body for row in rows)
+    assert all(row.id for row in rows if row.is_event)
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("source", SOURCES, ids=[source.name for source in SOURCES])
+def test_a_body_is_rebuilt_byte_for_byte(source, body):
+    check(body, source)
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in SAMPLES.glob("*/*/body.*")), ids=str)
+def test_a_sample_is_rebuilt_byte_for_byte(folder):
+    (body,) = folder.glob("body.*")
+    headers = json.loads((folder / "headers.json").read_bytes())
+
+    check(body.read_bytes(), source_named(folder.parent.name), headers)
+
+
+def test_bodies_from_outside_are_rebuilt_byte_for_byte():
+    if not PAYLOADS.is_dir():
+        pytest.skip(f"no payloads in {PAYLOADS}")
+    for path in sorted(PAYLOADS.rglob("*.*")):
+        for source in SOURCES:
+            check(path.read_bytes(), source)
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+jsons = st.builds(
+    lambda value, ascii, indent: json.dumps(value, ensure_ascii=ascii, indent=indent).encode(
+        "utf-8", "surrogatepass"
+    ),
+    values,
+    st.booleans(),
+    st.sampled_from([None, 0, 2]),
+)
+
+
+@given(jsons | st.binary(max_size=60), st.sampled_from(SOURCES))
+def test_any_body_is_rebuilt_byte_for_byte(body, source):
+    check(body, source)
+
+
+@given(
+    jsons.map(lambda body: body.decode("utf-8", "surrogatepass")) | st.text('[]{}",:\\ 1e-+.aNu')
+)
+@settings(max_examples=300)
+def test_the_quick_reader_gives_what_the_plain_one_gives_or_nothing(text):
+    quick = Msgspec()
+    plain.read_quickly(None)
+    try:
+        cut, value = list(plain.elements(text)), plain.parse(text)
+    finally:
+        plain.read_quickly(quick)
+
+    known = quick.elements(text)
+    assert known is None or repr(known) == repr(cut)
+    whole = quick.parse(text)
+    assert whole is None or repr(whole[0]) == repr(value)
+
+
+def test_compacted_files_hold_every_body_and_header_when_raw_is_gone(folder_environ):
+    objects = [
+        delivered(body, ARRIVED + timedelta(minutes=n), app="shop", source=source.name)
+        for n, (source, body) in enumerate((s, b) for s in SOURCES for b in BODIES.values())
+    ]
+    objects.append(delivered(b'["' + b'\\"' * (2 * 1024 * 1024 - 2) + b'"]', ARRIVED, app="shop"))
+    put(folder_environ, *objects)
+    archive = archive_of(folder_environ, moment("2026-12-02"))
+    before = [event.as_json() for event in archive.find(all=True)]
+
+    list(archive.compact())
+    shutil.rmtree(Path(folder_environ["ARCHIVE_FOLDER"]) / "events" / "shop")
+
+    for obj in objects:
+        delivery = archive.delivery(obj.key)
+        assert (delivery.body, delivery.metadata) == (obj.body, obj.metadata)
+        assert delivery.state == "compacted"
+    assert [event.as_json() for event in archive.find(all=True)] == before

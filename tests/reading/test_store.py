@@ -1,0 +1,87 @@
+"""What every store of reading promises: ranges and conditions, on a folder and on S3 alike."""
+
+import pytest
+from support.archives import delivered, moment, put
+
+from chalicelib.settings import from_environment
+from chalicelib.store import Missing
+from hookshelf.reading.errors import Gone, Taken
+from hookshelf.reading.store import Entry, open_reading_store
+from hookshelf.reading.values import Read
+
+KEY = "layer=events/app=shop/month=2026-11/2026-11-20.parquet"
+
+
+@pytest.fixture(params=["folder", "obstore", "boto3"])
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    if request.param == "folder":
+        return request.getfixturevalue("folder_environ")
+    return {**request.getfixturevalue("s3_environ"), "ARCHIVE_CLIENT": request.param}
+
+
+@pytest.fixture
+def store(environ):
+    return open_reading_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
+
+
+def test_a_file_is_put_where_nothing_is_and_read_in_parts(store):
+    entry = store.put_file(Read(), KEY, b"0123456789", replacing=None)
+
+    assert list(store.entries(Read(), "layer=events/")) == [entry]
+    assert (entry.key, entry.size) == (KEY, 10)
+    assert store.range(Read(), entry, 3, 4) == b"3456"
+    with pytest.raises(Taken):
+        store.put_file(Read(), KEY, b"other", replacing=None)
+    assert store.range(Read(), entry, 0, 10) == b"0123456789"
+
+
+def test_a_file_is_put_from_disk(store, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+
+    assert store.put_file(Read(), KEY, tmp_path / "file", replacing=None).size == 3_000_000
+
+
+def test_a_file_is_replaced_only_as_it_was_listed(store):
+    first = store.put_file(Read(), KEY, b"first", replacing=None)
+    second = store.put_file(Read(), KEY, b"second", replacing=first)
+
+    assert first.etag != second.etag
+    with pytest.raises(Taken):
+        store.put_file(Read(), KEY, b"third", replacing=first)
+    with pytest.raises(Gone):
+        store.range(Read(), first, 0, 5)
+    assert store.range(Read(), second, 0, 6) == b"second"
+
+
+def test_nothing_is_put_in_place_of_what_is_gone(store):
+    with pytest.raises(Taken):
+        store.put_file(Read(), KEY, b"x", replacing=Entry(KEY, 1, '"0"'))
+
+
+def test_a_file_is_deleted_only_as_it_was_listed(store):
+    first = store.put_file(Read(), KEY, b"first", replacing=None)
+    second = store.put_file(Read(), KEY, b"second", replacing=first)
+
+    store.delete(Read(), first)
+    assert list(store.entries(Read(), "layer=events/")) == [second]
+    store.delete(Read(), second)
+    store.delete(Read(), second)
+    assert list(store.entries(Read(), "layer=events/")) == []
+    with pytest.raises(Gone):
+        store.range(Read(), second, 0, 1)
+
+
+def test_what_was_received_is_listed_in_order_and_loaded(store, environ):
+    objects = [delivered([{"email": f"{n}@x"}], moment(f"2026-11-20T0{n}:00")) for n in (2, 0, 1)]
+    put(environ, *objects)
+    keys = sorted(obj.key for obj in objects)
+    read = Read()
+
+    assert [entry.key for entry in store.entries(read)] == keys
+    assert [entry.key for entry in store.entries(read, "sendgrid/", after=keys[0])] == keys[1:]
+    assert store.folders(read, "sendgrid/dt=2026-11-20/") == ["hh=00", "hh=01", "hh=02"]
+    assert store.folders(read, "nothing/") == list(store.entries(read, "nothing/")) == []
+    assert store.load(read, objects[0].key) == objects[0]
+    assert read.requests == 6
+    with pytest.raises(Missing):
+        store.load(read, "sendgrid/nothing")

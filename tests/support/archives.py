@@ -1,0 +1,165 @@
+"""Archives for tests of reading: traffic from a seed, a brute-force reader, a store that dies."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.archive import to_object
+from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.keys import parse
+from chalicelib.settings import from_environment
+from chalicelib.sources import source_named
+from chalicelib.store import open_store
+from hookshelf import Archive
+from hookshelf.reading.store import open_reading_store
+
+KINDS = ("processed", "delivered", "open", "click", "bounce", "deferred", "dropped")
+HEADERS = {"content-type": "application/json", "user-agent": "SendGrid Event API"}
+
+
+def body(events: list[dict[str, Any]]) -> bytes:
+    """A body laid out as SendGrid does."""
+    return b"[" + b",\r\n".join(json.dumps(event).encode() for event in events) + b"]\r\n"
+
+
+def delivered(
+    events: bytes | list[dict[str, Any]],
+    arrived: datetime,
+    *,
+    app: str = "sendgrid",
+    source: str = "sendgrid",
+    headers: dict[str, str] = HEADERS,
+    verdict: str = "verified",
+    prefix: str = "",
+) -> ArchiveObject:
+    """The object of one delivery."""
+    raw = events if isinstance(events, bytes) else body(events)
+    delivery = Delivery(app, headers, raw, arrived)
+    return to_object(delivery, source_named(source), verdict=verdict, prefix=prefix)
+
+
+def traffic(
+    seed: int, start: datetime, days: float, count: int, people: int = 40
+) -> Iterator[ArchiveObject]:
+    """Deliveries as SendGrid sends them: retried, late, forged, with repeats in one body."""
+    chance = random.Random(seed)
+    sent: list[dict[str, Any]] = []
+    for number in range(count):
+        arrived = start + timedelta(
+            days=days * number / count, microseconds=chance.randrange(10**6)
+        )
+        events = [_event(chance, arrived, people) for _ in range(chance.randrange(1, 6))]
+        if sent and chance.random() < 0.2:
+            events.append(chance.choice(sent))  # in another body
+        if chance.random() < 0.1:
+            events.append(events[0])  # twice in this one
+        sent += events
+        yield delivered(events, arrived)
+        if chance.random() < 0.1:  # a retry, byte for byte; and a forged copy
+            yield delivered(events, arrived + timedelta(seconds=chance.randrange(1, 90_000)))
+        if chance.random() < 0.05:
+            yield delivered(events, arrived - timedelta(seconds=3), verdict="bad")
+
+
+def _event(chance: random.Random, arrived: datetime, people: int) -> dict[str, Any]:
+    person = int(people ** chance.random())
+    event = {
+        "email": f"Person{person}@Example.com",
+        "timestamp": int(arrived.timestamp()) - chance.choice([0, 1, 60, 2_002, 1_814_400]),
+        "event": chance.choice(KINDS),
+        "sg_message_id": f"m{chance.randrange(10**6)}.filter-1.{chance.randrange(100)}",
+        "sg_event_id": f"e{chance.randrange(10**12)}",
+        "é": chance.choice([1, "ü", None, 2**70, [], {"a": 1.50}]),
+    }
+    if chance.random() < 0.1:
+        del event["sg_event_id"]
+    return event
+
+
+def archive_of(environ: dict[str, str], now: datetime, **options: Any) -> Archive:
+    """An archive whose clock stands still."""
+    return Archive(environ=environ, now=lambda: now, **options)
+
+
+def put(environ: dict[str, str], *objects: ArchiveObject) -> None:
+    """Store objects as receiving does."""
+    store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
+    for obj in objects:
+        store.put(obj)
+
+
+def brute_force(environ: dict[str, str], subject: str) -> list[tuple[Any, ...]]:
+    """What a scan of every raw object finds about a SendGrid address: no code of reading's."""
+    store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
+    copies: dict[tuple[str, str], set[tuple[int, str, int, str]]] = {}
+    texts = {}
+    for listed in store.list(""):
+        if "/dt=" not in listed.key:
+            continue
+        key = parse(listed.key)
+        obj = store.get(listed.key)
+        rank = ["verified", "stale", "unchecked", "unsigned", "bad"].index(obj.metadata["verdict"])
+        for position, event in enumerate(json.loads(obj.body)):
+            if event["email"].lower() != subject.lower():
+                continue
+            id = event.get("sg_event_id") or f"{key.sha256}:{position}"
+            name = listed.key.rpartition("/")[2]
+            copies.setdefault((event["event"], id), set()).add((rank, name, position, listed.key))
+            texts[listed.key, position] = event
+    rows = []
+    for (kind, id), seen in copies.items():
+        _, _, position, key = min(seen)
+        rows.append((kind, id, key, position, len(seen), texts[key, position]))
+    return sorted(rows, key=lambda row: (row[5]["timestamp"], row[2], row[3]))
+
+
+def found(archive: Archive, subject: str) -> list[tuple[Any, ...]]:
+    """What `find` gives, in the form of `brute_force`."""
+    return [
+        (e.type, e.id, e.delivery, e.position, e.times, json.loads(e.data))
+        for e in archive.find(subject)
+    ]
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class DyingStore:
+    """A store that ends the process at its n-th request, before or after it took effect."""
+
+    def __init__(self, store: Any, requests: int, *, after: bool) -> None:
+        self._store = store
+        self._left = requests
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._store, name)
+        if name not in ("entries", "folders", "load", "range", "put_file", "delete"):
+            return part
+
+        def request(*args: Any, **options: Any) -> Any:
+            self._left -= 1
+            if self._left == 0 and not self._after:
+                raise Killed
+            answer = part(*args, **options)
+            answer = list(answer) if name == "entries" else answer
+            if self._left == 0:
+                raise Killed
+            return answer
+
+        return request
+
+
+def dying(requests: int, *, after: bool) -> Any:
+    """An `open_store` for Archive."""
+    return lambda settings, bucket: DyingStore(
+        open_reading_store(settings, bucket), requests, after=after
+    )
+
+
+def moment(text: str) -> datetime:
+    """A time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
