@@ -118,7 +118,7 @@ def test_the_quick_reader_gives_what_the_plain_one_gives_or_nothing(text):
     quick = Msgspec()
     plain.read_quickly(None)
     try:
-        cut, value = list(plain.elements(text)), plain.parse(text)
+        cut, value = list(plain.elements(text)), plain.parse_json(text)
     finally:
         plain.read_quickly(quick)
 

@@ -4,7 +4,7 @@ import pytest
 from support.archives import delivered, moment, put
 
 from chalicelib.settings import from_environment
-from chalicelib.store import Missing
+from chalicelib.store import NotFound
 from hookshelf.reading.errors import Gone, Taken
 from hookshelf.reading.store import Entry, open_reading_store
 from hookshelf.reading.values import Read
@@ -83,5 +83,5 @@ def test_what_was_received_is_listed_in_order_and_loaded(store, environ):
     assert store.folders(read, "nothing/") == list(store.entries(read, "nothing/")) == []
     assert store.load(read, objects[0].key) == objects[0]
     assert read.requests == 6
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         store.load(read, "sendgrid/nothing")

@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.archive import to_object
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.keys import parse
+from chalicelib.keys import parse_key
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -98,7 +98,7 @@ def brute_force(environ: dict[str, str], subject: str) -> list[tuple[Any, ...]]:
     for listed in store.list(""):
         if "/dt=" not in listed.key:
             continue
-        key = parse(listed.key)
+        key = parse_key(listed.key)
         obj = store.get(listed.key)
         rank = ["verified", "stale", "unchecked", "unsigned", "bad"].index(obj.metadata["verdict"])
         for position, event in enumerate(json.loads(obj.body)):
