@@ -9,10 +9,13 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup
 
 STAGE ?= dev
 
-.PHONY: run test test-slow test-all lint package deploy smoke-aws bench pins clean
+.PHONY: run demo test test-slow test-all lint package deploy smoke-aws bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
+
+demo: $(VENV)/run.done ## fill an archive of its own with a month of webhooks; ARGS=--help
+	@$(BIN)/python -m hookshelf.local.demo $(ARGS)
 
 test: lint ## for every save: lint, types, and all tests but the slow and the heavy ones
 	$(PYTEST) -m "not slow and not heavy"

@@ -16,6 +16,7 @@ PUBLIC_KEY = (
 PRINCIPAL = "arn:aws:iam::123456789012:user/sumo"  # of LOCAL_IAM_CREDENTIALS at stage local
 
 APPS: dict[str, dict[str, Any]] = {
+    "payments": {"source": "stripe", "secrets": [SECRET], "signature": "require"},
     "sendgrid": {"source": "sendgrid", "public_keys": [PUBLIC_KEY]},
     "sumo": {"any_body": True, "principals": [PRINCIPAL]},
     **{

@@ -125,7 +125,7 @@ def test_a_relative_path_is_counted_from_the_project(
 def test_what_stage_local_is_configured_with_is_in_order() -> None:
     found = models.check_apps({"HOOKSHELF_TRYOUT": "true"})
 
-    assert {"sendgrid", "stripe", "github"} <= set(found) <= source_names() | {"sumo"}
+    assert {"sendgrid", "stripe", "github"} <= set(found) <= source_names() | {"payments", "sumo"}
 
 
 BROKEN_FILES = {
