@@ -130,6 +130,50 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which events a command is asked for; None is any. The fields are those of Archive.find."""
+
+    subject: str | None
+    id: str | None
+    type: str | None
+    correlation: str | None
+
+
+_MATCHING = (
+    click.argument("subject", required=False),
+    click.option("--id", "event_id", metavar="ID", help="The event of this id."),
+    click.option(
+        "--type", "event_type", metavar="TYPE", help="Events of this type, such as bounce."
+    ),
+    click.option(
+        "--correlation", metavar="ID", help="Events of this message, order or conversation."
+    ),
+)
+
+
+def matching_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """SUBJECT, --id, --type and --correlation; the command gets them as one Match."""
+
+    @wraps(command)
+    def with_options(
+        options: ReadOptions,
+        *,
+        subject: str | None,
+        event_id: str | None,
+        event_type: str | None,
+        correlation: str | None,
+        **others: Any,
+    ) -> Any:
+        if subject is not None and not subject.strip():
+            raise click.BadParameter("it is empty", param_hint="SUBJECT")
+        return command(options, Match(subject, event_id, event_type, correlation), **others)
+
+    for option in reversed(_MATCHING):
+        with_options = option(with_options)
+    return with_options
+
+
 def _moment(
     option: str, read: Callable[..., datetime | None], text: str | None, now: datetime, tz: tzinfo
 ) -> datetime | None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from chalicelib.errors import HookshelfError, MisuseError
 
-class ReadingError(Exception):
+
+class ReadingError(HookshelfError):
     """The base of what this package raises; its text is for people and says what to do."""
 
 
-class BadQuestion(ReadingError):
+class BadQuestion(ReadingError, MisuseError):
     """An option or argument cannot be understood, or names nothing that exists."""
 
 
-class NoSuchApp(BadQuestion):
+class NoSuchApp(ReadingError):
     """The archive has no such app; the text names those there are."""
 
 
-class NoSuchDelivery(BadQuestion):
+class NoSuchDelivery(ReadingError):
     """No delivery, or more than one, has this key or this beginning of a hash."""
 
 

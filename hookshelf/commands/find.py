@@ -1,0 +1,116 @@
+"""`hookshelf find`: what happened to somebody, or to a message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta, tzinfo
+
+import click
+
+from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
+from hookshelf.commands._output import (
+    absence,
+    csv_head,
+    csv_line,
+    go_on,
+    in_words,
+    json_line,
+    short_hash,
+    show_read,
+)
+from hookshelf.reading.values import ArchivedEvent
+from hookshelf.reading.words import outcome, sentence
+from hookshelf.terminal import show
+
+NOTHING = Match(None, None, None, None)
+LATE = timedelta(hours=1)  # an event that arrived this long after its time is marked
+
+
+@click.command()
+@reading_options
+@matching_options
+@click.option("-n", "limit", type=click.IntRange(min=1), help="The newest so many.")
+@click.option("--all", "show_all", is_flag=True, help="Every copy of what was sent repeatedly.")
+@click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet.")
+def command(
+    options: ReadOptions, match: Match, *, limit: int | None, show_all: bool, as_csv: bool
+) -> None:
+    """Show what happened to SUBJECT, in order of time.
+
+    SUBJECT is what a source's events are about: the recipient's address with SendGrid, a
+    customer with Stripe, a repository with GitHub. An event that was sent several times is
+    shown once. Times are the sender's; --since and --until look at the arrival.
+
+    \b
+    Exit status: 0 something was found, 1 nothing, 2 misuse.
+
+    \b
+    Examples:
+      hookshelf find jane@example.com
+      hookshelf find jane@example.com --since 4w --type bounce
+      hookshelf find --correlation 14c5d75ce93.dfd.64b469 --json
+      hookshelf find jane@example.com --csv > jane.csv
+    """
+    from hookshelf import Archive
+
+    if match == NOTHING:
+        raise click.UsageError("Say what to look for: SUBJECT, --id, --type or --correlation.")
+    if as_csv and options.as_json:
+        raise click.UsageError("Choose one of --json and --csv.")
+    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    found = archive.find(
+        **asdict(match), since=options.since, until=options.until, all=show_all, limit=limit
+    )
+    events = list(found)
+    if options.as_json or as_csv:
+        _print_data(events, as_csv=as_csv)
+    else:
+        _print_timeline(events, options, match)
+    if not events:
+        for line in absence(archive, options):
+            show(line, err=True)
+    show_read(found.read, options)
+    sys.exit(0 if events else 1)
+
+
+def _print_data(events: Sequence[ArchivedEvent], *, as_csv: bool) -> None:
+    if as_csv:
+        click.echo(csv_head())
+    for event in events:
+        click.echo(csv_line(event) if as_csv else json_line(event))
+
+
+def _print_timeline(events: Sequence[ArchivedEvent], options: ReadOptions, match: Match) -> None:
+    newest = outcome(events) if match.subject else None
+    if newest:
+        show(newest.sentence(lambda event: _day(event, options.tz)))
+        show("")
+    for event in events:
+        show("  ".join(_cells(event, options.tz, match)))
+    for last in events[-1:]:
+        show("", err=True)
+        show(f"Its delivery:  {go_on(options, 'show', short_hash(last.delivery))}", err=True)
+        if last.correlation and not match.correlation:
+            message = go_on(options, "find", f"--correlation={last.correlation}")
+            show(f"Its message:   {message}", err=True)
+
+
+def _cells(event: ArchivedEvent, tz: tzinfo, match: Match) -> Iterator[str]:
+    yield event.time.astimezone(tz).isoformat(sep=" ", timespec="seconds")
+    if match.subject is None:
+        yield event.subject or "(no subject)"
+    yield sentence(event)
+    if event.times > 1:
+        yield f"×{event.times}"
+    late = event.arrived - event.time
+    if late >= LATE:
+        yield f"arrived {in_words(late)} later"
+    yield f"[{short_hash(event.delivery)} {event.verdict}]"
+
+
+def _day(event: ArchivedEvent, tz: tzinfo) -> str:
+    day = event.time.astimezone(tz)
+    year = f" {day.year}" if day.year != datetime.now(tz).year else ""
+    return f"{day.day} {day:%B}{year}"

@@ -1,0 +1,43 @@
+"""`hookshelf sql`: any question, in SQL."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import click
+
+from hookshelf.commands._options import ReadOptions, reading_options
+from hookshelf.commands._output import show_read
+from hookshelf.terminal import printable, show
+
+
+@click.command()
+@click.argument("statement")
+@reading_options
+def command(options: ReadOptions, *, statement: str) -> None:
+    """Run one statement of DuckDB's SQL over the archive.
+
+    There are the tables `events` (a row for each copy), `events_once` (each event once) and
+    `deliveries`. It cannot write, and reaches no file and no network but the archive.
+    On `time` nothing is left out before reading; `month` leaves out whole files.
+
+    \b
+    Examples:
+      hookshelf sql "select type, count(*) from events_once group by all order by 2 desc"
+      hookshelf sql --json "select * from deliveries where verdict = 'bad'"
+    """
+    from hookshelf import Archive
+
+    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    result = archive.query(statement)
+    writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
+    if not options.as_json:
+        writer.writerow([printable(name) for name in result.columns])
+    for row in result:
+        if options.as_json:
+            show(json.dumps(dict(zip(result.columns, row, strict=True)), default=str))
+        else:
+            writer.writerow([printable(str(value)) if value is not None else "" for value in row])
+    show_read(result.read, options)

@@ -1,0 +1,85 @@
+"""`hookshelf status`: what there is, how fresh it is, and what keeping it costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from hookshelf.commands._options import ReadOptions, reading_options
+from hookshelf.commands._output import in_bytes, in_words
+from hookshelf.reading.values import Status
+from hookshelf.terminal import show
+
+# S3 Standard in us-east-1, first 50 TB. https://aws.amazon.com/s3/pricing/
+DOLLARS_PER_GB_MONTH = 0.023
+
+
+@click.command()
+@reading_options
+def command(options: ReadOptions) -> None:
+    """Show every app: last heard, deliveries, bytes, cost, how fresh the compacted events are.
+
+    It reads the footers of compacted files and lists what is newer; nothing else.
+
+    \b
+    Examples:
+      hookshelf status
+      hookshelf status --bucket my-webhooks --json
+    """
+    from hookshelf import Archive
+
+    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    for status in archive.status():
+        if options.as_json:
+            show(json.dumps(_as_json(status)))
+            continue
+        for line in _lines(status, options):
+            show(line)
+
+
+def _lines(status: Status, options: ReadOptions) -> list[str]:
+    if status.first is None or status.last is None:
+        return [f"{status.stream}", "  no deliveries"]
+    now = datetime.now(UTC)
+    first, last = (day.astimezone(options.tz) for day in (status.first, status.last))
+    gap = (
+        f", usually every {in_words(timedelta(seconds=status.usual_gap))}"
+        if status.usual_gap
+        else ""
+    )
+    events = f", {status.events:,} events" if status.events is not None else ""
+    fresh = (
+        f"{in_words(now - status.compacted_until)} ago, {status.raw_objects:,} deliveries since"
+        if status.compacted_until
+        else "never; `hookshelf compact` makes look-ups quick"
+    )
+    return [
+        f"{status.stream}",
+        f"  heard      {in_words(now - status.last)} ago ({last:%Y-%m-%d %H:%M}){gap}",
+        f"  since      {first:%Y-%m-%d}: {status.deliveries:,} deliveries{events}",
+        f"  kept       {in_bytes(status.bytes)} of bodies, {in_bytes(status.file_bytes)} in "
+        f"{status.files:,} compacted files: ${dollars_a_month(status):,.4f} a month, list price",
+        f"  compacted  {fresh}",
+    ]
+
+
+def dollars_a_month(status: Status) -> float:
+    """What storing it costs at list price, without requests."""
+    return (status.bytes + status.file_bytes) / 1e9 * DOLLARS_PER_GB_MONTH
+
+
+def _as_json(status: Status) -> dict[str, object]:
+    fields = asdict(status) | {
+        "bucket": status.stream.bucket,
+        "prefix": status.stream.prefix,
+        "app": status.stream.app,
+        "dollars_a_month": round(dollars_a_month(status), 6),
+    }
+    del fields["stream"]
+    times = ("first", "last", "compacted_until")
+    for name in times:
+        fields[name] = fields[name].isoformat() if fields[name] else None
+    return fields

@@ -1,0 +1,275 @@
+"""The commands that read an archive, over a folder: what is printed, and how they end."""
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+
+from chalicelib.archive import to_object, to_rejected
+from chalicelib.delivery import Delivery
+from chalicelib.settings import from_environment
+from chalicelib.sources import source_named
+from chalicelib.store import open_store
+from hookshelf.__main__ import main
+
+JANE = "jane@example.com"
+HOSTILE = "\x1b[2J=1+1\u202e<script>"
+
+
+def event(
+    kind: str, at: str, *, to: str = JANE, message: str = "m1", **more: Any
+) -> dict[str, Any]:
+    moment = datetime.fromisoformat(f"{at}+00:00")
+    return {
+        "email": to,
+        "timestamp": int(moment.timestamp()),
+        "event": kind,
+        "sg_event_id": f"{kind}-{at}-{to}",
+        "sg_message_id": f"{message}.recvd-1-1.0",
+        **more,
+    }
+
+
+@pytest.fixture
+def archive(folder_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Put deliveries where `make run` puts them; the shell says so."""
+    for name, value in folder_environ.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(from_environment(folder_environ), "events")
+
+    def put(
+        arrived: str, *events: dict[str, Any], body: bytes | None = None, app: str = "sendgrid"
+    ):
+        body = json.dumps(events).encode() if body is None else body
+        delivery = Delivery(app, {"content-type": "application/json"}, body, utc(arrived), "r-1")
+        obj = to_object(delivery, source_named("sendgrid"), prefix="", verdict="verified")
+        store.put(obj, seconds=5)
+        return obj.key
+
+    put.store = store  # type: ignore[attr-defined]
+    return put
+
+
+@pytest.fixture
+def story(archive: Any) -> Any:
+    archive("2026-03-12T12:00:01", event("bounce", "2026-03-12T12:00", reason="550 no such user"))
+    drop = event("dropped", "2026-05-03T12:00", message="m2", reason="Bounced Address")
+    archive("2026-05-03T12:00:05", drop, event("delivered", "2026-05-03T12:00", to="bo@x.org"))
+    archive("2026-05-03T12:04:00", drop, event("delivered", "2026-05-03T12:00", to="bo@x.org"), {})
+    archive("2026-05-24T09:00:00", event("open", "2026-03-01T09:00", message="m0"))
+    return archive
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_find_begins_with_what_became_of_the_last_message(story: Any) -> None:
+    result = run("find", JANE)
+    first, _, *timeline = result.stdout.splitlines()
+
+    assert result.exit_code == 0
+    assert first.startswith("Not delivered: dropped 3 May")
+    assert "because of the bounce on 12 March" in first
+    assert [line[:10] for line in timeline] == ["2026-03-01", "2026-03-12", "2026-05-03"]
+    assert "arrived 12 weeks later" in timeline[0]
+    assert "bounced: 550 no such user" in timeline[1]
+    assert "×2" in timeline[2]
+
+
+def test_find_says_last_what_was_read(story: Any) -> None:
+    assert run("find", JANE).stderr.splitlines()[-1].startswith("Read 0 files, 4 raw objects")
+    read = json.loads(run("find", JANE, "--json").stderr.splitlines()[-1])
+    assert set(read) == {"files", "raw_objects", "bytes", "requests", "ms"}
+
+
+def test_find_shows_every_copy_when_asked(story: Any) -> None:
+    events = [json.loads(line) for line in run("find", JANE, "--all", "--json").stdout.splitlines()]
+
+    assert [event["type"] for event in events] == ["open", "bounce", "dropped", "dropped"]
+
+
+def test_find_keeps_the_newest_and_prints_them_oldest_first(story: Any) -> None:
+    events = [
+        json.loads(line) for line in run("find", JANE, "-n", "2", "--json").stdout.splitlines()
+    ]
+
+    assert [event["type"] for event in events] == ["bounce", "dropped"]
+
+
+def test_json_holds_the_sender_s_numbers_and_names_unchanged(archive: Any) -> None:
+    data = (
+        '{"email":"jane@example.com","event":"open",'
+        '"n":90071992547409931234,"n":1e400,"é":"\\ud800"}'
+    )
+    archive("2026-05-03T12:00:00", body=f"[{data}]".encode())
+    [line] = run("find", JANE, "--json").stdout.splitlines()
+
+    assert '"n":90071992547409931234,"n":1e400,"\\u00e9":"\\ud800"}' in line
+    assert list(json.loads(line)) == [
+        *("id", "source", "type", "subject", "time", "app", "correlation"),
+        *("arrived", "delivery", "position", "verdict", "times", "data"),
+    ]
+
+
+def test_an_empty_answer_says_what_it_stands_on_and_exits_1(story: Any) -> None:
+    result = run("find", "nobody@example.com")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "4 deliveries that arrived from 2026-03-12 12:00 to 2026-05-24 09:00" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["find"], ["find", " "], ["find", JANE, "--json", "--csv"]])
+def test_a_question_that_says_nothing_is_misuse(story: Any, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_an_app_that_is_not_there_is_named_with_those_that_are(story: Any) -> None:
+    result = run("find", JANE, "--app", "shop")
+
+    assert result.exit_code == 1
+    assert "sendgrid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["find", "--type", "x"], ["find", "--type", "x", "--csv"], ["count", "--by", "subject"],
+     ["export", "--format", "csv"], ["sql", "select subject, type, data from events"]],
+)  # fmt: skip
+def test_what_senders_wrote_acts_on_no_terminal_and_no_spreadsheet(
+    archive: Any, arguments: list[str]
+) -> None:
+    archive("2026-05-03T12:00:00", event("x", "2026-05-03T12:00", to=HOSTILE))
+    result = run(*arguments)
+    cells = [cell for row in csv.reader(StringIO(result.stdout)) for cell in row]
+
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output
+    assert "\u202e" not in result.output
+    assert not any(cell.startswith(("=", "+", "@")) for cell in cells)
+
+
+def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(archive: Any) -> None:
+    archive("2026-05-03T12:00:00", event("=cmd|'/c calc'!A1", "2026-05-03T12:00"))
+    table = run("export", JANE, "--format", "csv", "--columns", "type").stdout
+
+    assert table.splitlines()[1] == "'=cmd|'/c calc'!A1"
+
+
+def test_show_takes_the_beginning_of_a_hash_and_gives_the_exact_bytes(archive: Any) -> None:
+    body = b'\xef\xbb\xbf[{"email":"jane@example.com","event":"open"}]\r\n '
+    key = archive("2026-05-03T12:00:00", body=body)
+    digits = key.rpartition("-")[2][:8]
+
+    assert run("show", digits, "--body").stdout_bytes == body
+    assert run("show", key, "--body").stdout_bytes == body
+    assert "verdict  verified" in run("show", digits).stdout
+    assert run("show", digits, "--headers").stdout == "content-type: application/json\n"
+    assert json.loads(run("show", digits, "--event", "0").stdout)["type"] == "open"
+    assert run("show", digits, "--event", "1").exit_code == 2
+    assert run("show", "00000000").exit_code == 1
+
+
+def test_count_counts_each_event_once_and_says_how_many_were_repeats(story: Any) -> None:
+    result = run("count", "--by", "day,type", "--json")
+
+    assert [json.loads(line) for line in result.stdout.splitlines()][:2] == [
+        {"day": "2026-03-01", "type": "open", "events": 1, "repeats": 0},
+        {"day": "2026-03-12", "type": "bounce", "events": 1, "repeats": 0},
+    ]
+    assert "repeats of them are not counted" in run("count").stderr
+
+
+def test_count_by_what_cannot_be_counted_by_is_misuse(story: Any) -> None:
+    assert run("count", "--by", "colour").exit_code == 2
+
+
+def test_export_writes_what_find_sees(story: Any, tmp_path: Path) -> None:
+    lines = run("export", JANE).stdout.splitlines()
+    assert lines == run("find", JANE, "--json").stdout.splitlines()
+
+    table = run("export", JANE, "--format", "csv", "--columns", "type,times").stdout
+    assert table == "\ufefftype,times\nopen,1\nbounce,1\ndropped,2\n"
+
+    out = tmp_path / "jane's.parquet"
+    assert run("export", JANE, "--format", "parquet", "--out", str(out)).exit_code == 0
+    rows = duckdb.sql(f"SELECT type, times, data FROM read_parquet($${out}$$)").fetchall()
+    assert [row[:2] for row in rows] == [("open", 1), ("bounce", 1), ("dropped", 2)]
+    assert [row[2] for row in rows] == [json.dumps(json.loads(line)["data"]) for line in lines]
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_export_refuses_a_column_that_is_not_there(story: Any) -> None:
+    result = run("export", "--columns", "type,colour")
+
+    assert result.exit_code == 2
+    assert "colour" in result.stderr
+
+
+def test_tail_shows_the_newest_oldest_first(story: Any) -> None:
+    lines = [json.loads(line) for line in run("tail", "-n", "2", "--json").stdout.splitlines()]
+
+    assert [line["arrived"][:16] for line in lines] == ["2026-05-03T12:04", "2026-05-24T09:00"]
+
+
+def test_refused_says_why_and_what_to_do(story: Any) -> None:
+    delivery = Delivery("shop", {}, b"{", utc("2026-05-24T09:00:00"), "r-2")
+    obj = to_rejected(
+        delivery, source_named("generic"), prefix="", verdict="bad", reason="Invalid signature"
+    )
+    story.store.put(obj, seconds=5)
+    result = run("refused")
+
+    assert result.exit_code == 1
+    assert "shop  Invalid signature" in result.stdout
+    assert "APPS_FILE" in result.stderr
+    assert run("refused", "--app", "sendgrid").exit_code == 0
+
+
+def test_compact_then_every_question_has_the_same_answer(story: Any) -> None:
+    questions = [
+        ["find", JANE, "--json"],
+        ["count", "--by", "month,type", "--json"],
+        ["sql", "select type, times from events_once order by all", "--json"],
+    ]
+    before = [run(*question).stdout for question in questions]
+    dry = run("compact", "--dry-run")
+    assert run("find", JANE, "--json").stderr.count('"files": 0')
+    first = [json.loads(line) for line in run("compact", "--json").stdout.splitlines()]
+
+    assert "would be written" in dry.stdout
+    assert {change["state"] for change in first} >= {"written"}
+    assert [run(*question).stdout for question in questions] == before
+    assert json.loads(run("find", JANE, "--json").stderr.splitlines()[-1])["raw_objects"] == 0
+    assert all(
+        json.loads(line)["state"] == "unchanged"
+        for line in run("compact", "--json").stdout.splitlines()
+    )
+
+
+def test_sql_cannot_reach_a_file_beside_the_archive(story: Any, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\nb\n")
+    result = run("sql", f"select * from read_csv('{secret}')")
+
+    assert result.exit_code == 2
+    assert "b" not in result.stdout
+
+
+def test_status_says_what_there_is_and_what_it_costs(story: Any) -> None:
+    [status] = [json.loads(line) for line in run("status", "--json").stdout.splitlines()]
+
+    assert (status["app"], status["deliveries"], status["raw_objects"]) == ("sendgrid", 4, 4)
+    assert "4 deliveries" in run("status").stdout
+    assert "a month, list price" in run("status").stdout
