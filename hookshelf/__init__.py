@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hookshelf.reading import Archive
 
-__all__ = ["Archive"]
+__all__ = ("Archive",)
 
 
 def __getattr__(name: str) -> object:

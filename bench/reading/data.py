@@ -31,7 +31,7 @@ from chalicelib.settings import from_environment
 from chalicelib.store import Store, open_store
 from hookshelf.local.traffic import Traffic
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.compact import Plan, compact_stream
+from hookshelf.reading.compact import CompactionPlan, compact_stream
 from hookshelf.reading.sources import splitting_of
 from hookshelf.reading.values import Read, Stream
 
@@ -203,7 +203,7 @@ def make_up(data: DataSet, bucket: Path, *, until: datetime | None = None) -> fl
         Read(),
         Stream("bench", "", APP),
         splitting_of(APP, {}),
-        Plan(now=lambda: datetime.now(UTC), until=until),
+        CompactionPlan(now=lambda: datetime.now(UTC), until=until),
     ):
         pass
     return time.monotonic() - started

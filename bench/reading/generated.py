@@ -17,7 +17,7 @@ from chalicelib.delivery import ArchiveObject, Delivery
 from chalicelib.keys import DeliveryKey, app_prefix, day_prefix
 from chalicelib.metadata import describe
 from chalicelib.sources import source_named
-from hookshelf.reading.store import Entry
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.store.folder import ReadingFolder
 from hookshelf.reading.values import Read
 
@@ -45,7 +45,7 @@ class GeneratedStore(ReadingFolder):
             return [f"dt={day.isoformat()}" for day in self._days]
         return super().folders(read, prefix)
 
-    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """See ReadingStore.entries."""
         if not prefix.startswith(app_prefix("", APP)):
             yield from super().entries(read, prefix, after=after)
@@ -55,7 +55,7 @@ class GeneratedStore(ReadingFolder):
             self._day, self._objects = day, {obj.key: obj for obj in self._of(day)}
         for key, obj in self._objects.items():
             if key > after:
-                yield Entry(key, len(obj.body), '"generated"')
+                yield StoredFile(key, len(obj.body), '"generated"')
 
     def load(self, read: Read, key: str) -> ArchiveObject:
         """See ReadingStore.load."""

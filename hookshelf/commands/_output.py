@@ -19,7 +19,7 @@ from hookshelf.terminal import printable, show
 if TYPE_CHECKING:
     from hookshelf import Archive
 
-COLUMNS = (
+EVENT_COLUMNS = (
     "id",
     "source",
     "type",
@@ -41,7 +41,7 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
-def json_line(event: ArchivedEvent, columns: Sequence[str] = COLUMNS) -> str:
+def json_line(event: ArchivedEvent, columns: Sequence[str] = EVENT_COLUMNS) -> str:
     r"""One event as one line of JSON; `data` is the sender's, no digit or name of it changed.
 
     Where it is no JSON, it is a string. What is not ASCII is written as `\uXXXX`: the same JSON,
@@ -52,12 +52,12 @@ def json_line(event: ArchivedEvent, columns: Sequence[str] = COLUMNS) -> str:
     return "{" + ", ".join(written) + "}"
 
 
-def csv_head(columns: Sequence[str] = COLUMNS) -> str:
+def csv_head(columns: Sequence[str] = EVENT_COLUMNS) -> str:
     """The names of the columns, behind the byte order mark by which spreadsheets know UTF-8."""
     return "\ufeff" + _csv_row(columns)
 
 
-def csv_line(event: ArchivedEvent, columns: Sequence[str] = COLUMNS) -> str:
+def csv_line(event: ArchivedEvent, columns: Sequence[str] = EVENT_COLUMNS) -> str:
     """One event for a spreadsheet: a cell that would be a formula begins with an apostrophe.
 
     Control characters are escaped, as nobody's terminal or spreadsheet should obey them.

@@ -33,6 +33,9 @@ def command(options: ReadOptions, *, dry_run: bool, keep: int | None) -> None:
     It can be interrupted, and run again, at any time, also while deliveries arrive.
 
     \b
+    Exit status: 0 up to date, 1 the archive could not be read or written, 2 misuse.
+
+    \b
     Examples:
       hookshelf compact
       hookshelf compact --app sendgrid --dry-run

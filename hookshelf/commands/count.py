@@ -30,6 +30,9 @@ def command(options: ReadOptions, match: Match, *, by: str) -> None:
     """Count events, each once; how many were sent again stands below.
 
     \b
+    Exit status: 0 something was counted, 1 nothing, 2 misuse.
+
+    \b
     Examples:
       hookshelf count
       hookshelf count --by day,type --since 4w

@@ -13,7 +13,7 @@ import click
 
 from chalicelib.errors import MisuseError
 from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
-from hookshelf.commands._output import COLUMNS, csv_head, csv_line, json_line, show_read
+from hookshelf.commands._output import EVENT_COLUMNS, csv_head, csv_line, json_line, show_read
 from hookshelf.reading.values import ArchivedEvent
 from hookshelf.terminal import show
 
@@ -27,9 +27,10 @@ from hookshelf.terminal import show
     type=click.Choice(["csv", "ndjson", "parquet"]),
     default="ndjson",
     show_default=True,
+    help="Of the file.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
-@click.option("--columns", default=",".join(COLUMNS), help="Which ones, and in which order.")
+@click.option("--columns", default=",".join(EVENT_COLUMNS), help="Which ones, and in which order.")
 def command(
     options: ReadOptions, match: Match, *, file_format: str, out: Path | None, columns: str
 ) -> None:
@@ -37,6 +38,9 @@ def command(
 
     NDJSON is exact. CSV is for spreadsheets: a cell that would be a formula begins with an
     apostrophe, and control characters are escaped.
+
+    \b
+    Exit status: 0 something was written, 1 nothing, 2 misuse.
 
     \b
     Examples:
@@ -47,9 +51,10 @@ def command(
     from hookshelf import Archive
 
     chosen = [name.strip() for name in columns.split(",")]
-    if unknown := [name for name in chosen if name not in COLUMNS]:
+    if unknown := [name for name in chosen if name not in EVENT_COLUMNS]:
         raise click.BadParameter(
-            f"no column {unknown[0]!r}. There are {', '.join(COLUMNS)}", param_hint="--columns"
+            f"no column {unknown[0]!r}. There are {', '.join(EVENT_COLUMNS)}",
+            param_hint="--columns",
         )
     if file_format == "parquet" and out is None:
         raise MisuseError("A Parquet file needs a name: --out FILE.")

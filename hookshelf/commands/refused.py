@@ -9,15 +9,16 @@ from collections import Counter
 import click
 
 from chalicelib.metadata import decode
+from chalicelib.responses import INVALID_SIGNATURE, NOT_JSON
 from hookshelf.commands._options import ReadOptions, reading_options
 from hookshelf.commands._output import go_on, show_read
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.terminal import show
 
 _WHAT_TO_DO = {
-    "Invalid signature": "Is the sender's key or secret in APPS_FILE the present one? "
+    INVALID_SIGNATURE.reason: "Is the sender's key or secret in APPS_FILE the present one? "
     "`{verify}` checks them against it.",
-    "Body is not valid JSON": "Where the sender is right, set any_body for the app in APPS_FILE.",
+    NOT_JSON.reason: "Where the sender is right, set any_body for the app in APPS_FILE.",
 }
 
 

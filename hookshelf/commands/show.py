@@ -15,7 +15,7 @@ from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.reading.words import sentence
 from hookshelf.terminal import show
 
-MOST_TEXT = 4_000  # characters of a body that are shown; --body writes all of it
+MOST_TEXT = 40 * 100  # characters, a screen, of a body that are shown; --body writes all of it
 
 
 @click.command()
@@ -35,6 +35,9 @@ def command(
     """Show one delivery: headers, verdict, metadata and body.
 
     HASH is the SHA-256 of its body, or any beginning of it that only one delivery has.
+
+    \b
+    Exit status: 0 it is there, 1 it is not, 2 misuse.
 
     \b
     Examples:

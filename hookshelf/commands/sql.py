@@ -24,6 +24,9 @@ def command(options: ReadOptions, *, statement: str) -> None:
     On `time` nothing is left out before reading; `month` leaves out whole files.
 
     \b
+    Exit status: 0 it ran, 1 the archive could not be read, 2 misuse.
+
+    \b
     Examples:
       hookshelf sql "select type, count(*) from events_once group by all order by 2 desc"
       hookshelf sql --json "select * from deliveries where verdict = 'bad'"

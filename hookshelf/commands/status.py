@@ -25,6 +25,9 @@ def command(options: ReadOptions) -> None:
     It reads the footers of compacted files and lists what is newer; nothing else.
 
     \b
+    Exit status: 0 there it is, 1 the archive could not be read, 2 misuse.
+
+    \b
     Examples:
       hookshelf status
       hookshelf status --bucket my-webhooks --json

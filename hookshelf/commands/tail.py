@@ -30,6 +30,9 @@ def command(options: ReadOptions, *, follow: bool, last: int, every: float) -> N
     """Show the newest deliveries, oldest first, and go on with -f.
 
     \b
+    Exit status: 0 shown, 1 the archive could not be read, 2 misuse.
+
+    \b
     Examples:
       hookshelf tail
       hookshelf tail -f --app sendgrid

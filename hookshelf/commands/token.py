@@ -68,7 +68,7 @@ class TokenVariable:
         return f"--stage {self.deployment.stage}" + (f" --app {self.app}" if self.app else "")
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """One line of the list."""
 
     variable: str
@@ -152,7 +152,7 @@ def list_(*, stage: str, app: str | None, as_json: bool) -> None:
     names = stage_variables.token_variables(tokens.variables)
     chosen = {name: whose for name, whose in names.items() if app is None or whose == app}
     rows = [
-        Row(name, whose, member.fingerprint, member.kind)
+        _Row(name, whose, member.fingerprint, member.kind)
         for name, whose in chosen.items()
         for member in stage_variables.parse_members(tokens.variables[name])
     ]
@@ -341,7 +341,7 @@ def _no_token(tokens: TokenVariable) -> str:
     return f"No usable token in {tokens.name}: senders hear 503. Make one: {new}"
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[_Row]) -> list[str]:
     if not rows:
         return []
     lines = [("VARIABLE", "APP", "FINGERPRINT", "KIND")]

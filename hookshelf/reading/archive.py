@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from hookshelf.reading.bucket import Bucket
@@ -30,13 +31,12 @@ from hookshelf.reading.values import (
 )
 from hookshelf.settings import environment
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hookshelf.reading.compact import FileChange
     from hookshelf.reading.follow import Follower
     from hookshelf.reading.scan import Scan
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Archive:
@@ -126,7 +126,7 @@ class Archive:
         self, *, app: str | None = None, since: Moment = None, until: Moment = None
     ) -> Deliveries:
         """Every delivery, by app and arrival; bodies are not read."""
-        from hookshelf.reading.listing import deliveries
+        from hookshelf.reading.listing import deliveries_of
 
         read = Read()
         selection = self._selection(since, until)
@@ -135,7 +135,7 @@ class Archive:
             (
                 delivery
                 for bucket, stream in streams
-                for delivery in deliveries(bucket, read, stream, selection)
+                for delivery in deliveries_of(bucket, read, stream, selection)
             ),
             read,
         )
@@ -238,10 +238,10 @@ class Archive:
         for (a LIST per day); None is everywhere. `remaining` gives the seconds until a deadline:
         the work stops in time, and the next run goes on.
         """
-        from hookshelf.reading.compact import Plan, compact_stream
+        from hookshelf.reading.compact import CompactionPlan, compact_stream
 
         selection = self._selection(since, until)
-        plan = Plan(
+        plan = CompactionPlan(
             now=self.now,
             since=selection.since,
             until=selection.until,
@@ -295,12 +295,12 @@ class Archive:
         self, read: Read, streams: Sequence[tuple[Bucket, Stream]], last: int
     ) -> Iterator[ArchivedDelivery]:
         """Deliveries among which are the newest of all: a day's, or more days' where few came."""
-        from hookshelf.reading.listing import deliveries
+        from hookshelf.reading.listing import deliveries_of
 
         for bucket, stream in streams:
-            for days in (1, 30, 10_000):
+            for days in (1, 30, 36_525):
                 start = max(self.now() - timedelta(days=days), _EPOCH)
-                found = deliveries(bucket, read, stream, Selection(since=start))
+                found = deliveries_of(bucket, read, stream, Selection(since=start))
                 if len(found) >= last or days > 30:
                     yield from found[-last:] if last else ()
                     break

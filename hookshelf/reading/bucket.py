@@ -15,7 +15,7 @@ from typing import TypeVar
 from chalicelib.settings import Settings
 from hookshelf.reading.errors import Gone
 from hookshelf.reading.footers import TAIL, Footer, Group, NotOurs, read_footer
-from hookshelf.reading.store import Entry, ReadingStore
+from hookshelf.reading.store import ReadingStore, StoredFile
 from hookshelf.reading.values import Read
 
 AT_ONCE = 64  # requests under way at the same time
@@ -36,8 +36,8 @@ class Bucket:
         self.name = name
         self.settings = settings  # where another process may open the same store
         self.store = store
-        self._footers: dict[Entry, Footer | None] = {}
-        self._copies: dict[Entry, set[tuple[int, int]]] = {}
+        self._footers: dict[StoredFile, Footer | None] = {}
+        self._copies: dict[StoredFile, set[tuple[int, int]]] = {}
         self._lock = Lock()
 
     def map(self, do: Callable[[In], Out], over: Iterable[In]) -> list[Out]:
@@ -49,7 +49,7 @@ class Bucket:
         """Do something that asks for many things itself, beside what follows."""
         return self._side.submit(do)
 
-    def footer(self, read: Read, entry: Entry) -> Footer | None:
+    def footer(self, read: Read, entry: StoredFile) -> Footer | None:
         """The footer of a file, read once; None where the file is not ours. Raises Gone."""
         if entry not in self._footers:
             start = max(0, entry.size - TAIL)
@@ -64,7 +64,7 @@ class Bucket:
         return self._footers[entry]
 
     def local(
-        self, read: Read, entry: Entry, footer: Footer, groups: Sequence[Group] | None
+        self, read: Read, entry: StoredFile, footer: Footer, groups: Sequence[Group] | None
     ) -> Path:
         """A file on disk that holds at least the footer and these row groups; None: all of it."""
         if hasattr(self.store, "path"):
@@ -82,12 +82,12 @@ class Bucket:
         )
         return self._path(entry)
 
-    def check(self, entry: Entry) -> None:
+    def check(self, entry: StoredFile) -> None:
         """Raise Gone where a local file is no longer what was listed."""
         if hasattr(self.store, "etag") and self.store.etag(entry.key) != entry.etag:
             raise Gone(entry.key)
 
-    def _link(self, entry: Entry, path: Path) -> Path:
+    def _link(self, entry: StoredFile, path: Path) -> Path:
         """A name that stands for this content only: the engine remembers footers by name."""
         link = self._path(entry)
         if entry not in self._copies:
@@ -97,11 +97,11 @@ class Bucket:
                     self._copies[entry] = set()
         return link
 
-    def _has(self, entry: Entry, start: int, length: int) -> bool:
+    def _has(self, entry: StoredFile, start: int, length: int) -> bool:
         parts = self._copies.get(entry, ())
         return any(s <= start and start + length <= s + n for s, n in parts)
 
-    def _keep(self, entry: Entry, start: int, body: bytes) -> None:
+    def _keep(self, entry: StoredFile, start: int, body: bytes) -> None:
         path = self._path(entry)
         with self._lock:
             if entry not in self._copies:
@@ -114,7 +114,7 @@ class Bucket:
         with self._lock:
             self._copies[entry].add((start, len(body)))
 
-    def _path(self, entry: Entry) -> Path:
+    def _path(self, entry: StoredFile) -> Path:
         name = f"{entry.key}-{entry.etag}".replace("/", "_").replace('"', "")
         return self._folder / name[-200:]
 

@@ -29,7 +29,7 @@ from hookshelf.reading.split import Splitter
 from hookshelf.reading.values import Read, Stream
 
 SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
-CLOSED = timedelta(minutes=15)  # after a day's end, until its log entry is written
+LOG_DELAY = timedelta(minutes=15)  # after a day's end, until its log entry is written
 LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
 SORTED_AT_ONCE = 250_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
@@ -51,7 +51,7 @@ class FileChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class CompactionPlan:
     """How to compact."""
 
     now: Callable[[], datetime]
@@ -77,7 +77,7 @@ class Plan:
 
 
 def compact_stream(
-    bucket: Bucket, read: Read, stream: Stream, splitting: Splitting, plan: Plan
+    bucket: Bucket, read: Read, stream: Stream, splitting: Splitting, plan: CompactionPlan
 ) -> Iterator[FileChange]:
     """Compact one app at one place. Ends early at the deadline; another run goes on."""
     told: set[FileChange] = set()
@@ -120,7 +120,7 @@ class _Work:
         read: Read,
         stream: Stream,
         splitting: Splitting,
-        plan: Plan,
+        plan: CompactionPlan,
         engine: Engine,
     ) -> None:
         self.bucket, self.read, self.stream = bucket, read, stream
@@ -128,7 +128,7 @@ class _Work:
         self.now = plan.now()
         self.files = Files(())
         self.head = manifest.Head()
-        self.pending: list[manifest.Entry] = []
+        self.pending: list[manifest.LogEntry] = []
 
     def run(self) -> Iterator[FileChange]:
         """Everything there is to do, oldest first: the files then cover without gaps."""
@@ -166,7 +166,7 @@ class _Work:
 
     def _day(self, day: date) -> Iterator[FileChange]:
         holding = self._holding(day)
-        if self.now >= bounds_of(day)[1] + CLOSED:
+        if self.now >= bounds_of(day)[1] + LOG_DELAY:
             whole = [file for file in holding.files if file.key.span == "day"]
             yield from self._whole_day(holding, whole[0] if whole else None)
         else:
@@ -244,7 +244,7 @@ class _Work:
         ]
         if (
             not files
-            or self.now < key.end + CLOSED
+            or self.now < key.end + LOG_DELAY
             or any(file.key.span != "day" for file in files)
             or sum(file.entry.size for file in files) > LARGEST
             or (self.plan.until and self.plan.until < key.end)
@@ -275,7 +275,7 @@ class _Work:
             reason = f"older than {self.plan.keep}"
             facts = {"deliveries": held}
             self._append(
-                manifest.Entry(0, "expire", "", day=day.isoformat(), reason=reason, facts=facts)
+                manifest.LogEntry(0, "expire", "", day=day.isoformat(), reason=reason, facts=facts)
             )
 
     def _is_expired(self, key: str) -> bool:
@@ -440,7 +440,7 @@ class _Work:
         for key, size in self._deliveries(holding.files).items():
             sizes.setdefault(key, size)
         self._append(
-            manifest.Entry(
+            manifest.LogEntry(
                 0, "day", "", day=holding.day.isoformat(), added=dict(sorted(sizes.items()))
             )
         )
@@ -449,7 +449,7 @@ class _Work:
         oldest = max((file.footer.log for file in self.files.counting), default=0)
         return any(
             entry.kind == "day" and entry.day == day.isoformat()
-            for entry in manifest.entries(self.bucket, self.read, self.stream, after=oldest)
+            for entry in manifest.log_entries(self.bucket, self.read, self.stream, after=oldest)
         )
 
     def _log(self, kind: str, added: Sequence[RawDelivery]) -> None:
@@ -457,9 +457,9 @@ class _Work:
         logged = [entry for entry in self.pending if entry.kind != "day"]
         new = {k: size for k, size in new.items() if not any(k in entry.added for entry in logged)}
         if new and not self.plan.dry_run:
-            self._append(manifest.Entry(0, kind, "", added=new, reason="listed after its day"))
+            self._append(manifest.LogEntry(0, kind, "", added=new, reason="listed after its day"))
 
-    def _append(self, entry: manifest.Entry) -> None:
+    def _append(self, entry: manifest.LogEntry) -> None:
         self.head = manifest.append(
             self.bucket, self.read, self.stream, self.head, self.plan.now(), entry
         )

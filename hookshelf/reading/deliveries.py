@@ -44,7 +44,7 @@ class ArchivedKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class DeliverySelection:
     """Which deliveries are asked for: by place, app, arrival, and whether they were refused.
 
     Times are aware UTC; `since` is included, `until` is not, and None is no bound. Of a refused
@@ -65,17 +65,17 @@ def select(  # noqa: PLR0913  (one for each option)
     since: datetime | None = None,
     until: datetime | None = None,
     rejected: bool = False,
-) -> Selection:
-    """A Selection from what a person typed. Raises MisuseError."""
+) -> DeliverySelection:
+    """A DeliverySelection from what a person typed. Raises MisuseError."""
     bucket_path = parse_bucket_path(bucket) if bucket is not None else None
     if bucket is not None and bucket_path is None:
         raise MisuseError(f"--bucket {bucket!r} is no bucket: use bucket or bucket/path")
     if app is not None and not is_app(app):
         raise MisuseError(f"--app {app!r}: no such app name")
-    return Selection(bucket_path, app, since, until, rejected)
+    return DeliverySelection(bucket_path, app, since, until, rejected)
 
 
-def bucket_paths(settings: Settings, selection: Selection) -> list[BucketPath]:
+def bucket_paths(settings: Settings, selection: DeliverySelection) -> list[BucketPath]:
     """Where to look: each place once, though entries of ARCHIVE_BUCKETS may hold one another."""
     if selection.bucket_path is not None:
         return [selection.bucket_path]
@@ -87,7 +87,7 @@ def bucket_paths(settings: Settings, selection: Selection) -> list[BucketPath]:
     ]
 
 
-def find(environ: Mapping[str, str], selection: Selection) -> Iterator[ArchivedKey]:
+def find(environ: Mapping[str, str], selection: DeliverySelection) -> Iterator[ArchivedKey]:
     """What is asked for, in key order within each place. Raises SettingError or Unreadable."""
     settings = from_environment(environ)
     for place in bucket_paths(settings, selection):
@@ -96,10 +96,10 @@ def find(environ: Mapping[str, str], selection: Selection) -> Iterator[ArchivedK
             yield ArchivedKey(place.bucket, key)
 
 
-def apps_there(environ: Mapping[str, str], selection: Selection) -> list[str]:
+def apps_there(environ: Mapping[str, str], selection: DeliverySelection) -> list[str]:
     """The apps that have deliveries, or refused ones, where `selection` looks; in order."""
     settings = from_environment(environ)
-    everyone = Selection(selection.bucket_path, rejected=selection.rejected)
+    everyone = DeliverySelection(selection.bucket_path, rejected=selection.rejected)
     apps = set()
     for place in bucket_paths(settings, selection):
 
@@ -113,7 +113,7 @@ def apps_there(environ: Mapping[str, str], selection: Selection) -> list[str]:
     return sorted(apps)
 
 
-def nothing_found(environ: Mapping[str, str], selection: Selection) -> NothingFound:
+def nothing_found(environ: Mapping[str, str], selection: DeliverySelection) -> NothingFound:
     """Why nothing was found: no such app, nothing in that time, or nothing at all."""
     kind = "refused delivery" if selection.rejected else "delivery"
     apps = apps_there(environ, selection)
@@ -165,7 +165,7 @@ def recorded_verdict(obj: ArchiveObject) -> Verdict | None:
     return next((verdict for verdict in get_args(Verdict) if verdict == recorded), None)
 
 
-def _start(place: BucketPath, selection: Selection) -> tuple[str, str]:
+def _start(place: BucketPath, selection: DeliverySelection) -> tuple[str, str]:
     """The narrowest prefix that holds all that is asked for, and the key to list after."""
     if selection.bucket_path is None or (selection.app is None and not selection.rejected):
         return place.prefix, ""
@@ -208,7 +208,7 @@ def _parsed(key: str) -> DeliveryKey | RejectedKey | None:
         return None
 
 
-def _skip_to(key: DeliveryKey | RejectedKey, selection: Selection) -> str:
+def _skip_to(key: DeliveryKey | RejectedKey, selection: DeliverySelection) -> str:
     """Nothing for a key that is asked for, else what to list after to find the next that may be."""
     is_rejected = isinstance(key, RejectedKey)
     elsewhere = selection.bucket_path and key.prefix != selection.bucket_path.prefix

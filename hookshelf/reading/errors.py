@@ -25,6 +25,13 @@ class Gone(ReadingError):
     """A compacted file was replaced while it was read: list again."""
 
 
+class TooQuick(Gone):
+    """Time after time, files were replaced while they were read."""
+
+    def __init__(self, stream: object) -> None:
+        super().__init__(f"{stream} is compacted faster than it can be read")
+
+
 class Taken(ReadingError):
     """There is an object with this key already (If-None-Match), or it changed (If-Match)."""
 

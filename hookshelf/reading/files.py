@@ -10,7 +10,7 @@ from chalicelib.keys import EventsKey, UnknownKey, events_prefix, parse_events
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone
 from hookshelf.reading.footers import Footer
-from hookshelf.reading.store import Entry
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read, Stream
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 class CompactedFile:
     """One compacted file as it was listed, with its footer."""
 
-    entry: Entry
+    entry: StoredFile
     key: EventsKey
     footer: Footer
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from chalicelib.keys import LAYOUT
 
-NAME = "hookshelf"
-PLACEHOLDER = "-"  # what the engine writes, until the offsets are known
+FOOTER_KEY = "hookshelf_footer"
+FOOTER_PLACEHOLDER = "-"  # what the engine writes, until the offsets are known
 TAIL = 512 * 1024  # bytes that hold the whole footer of a month of 2 million events
 
 _MAGIC = b"PAR1"
 _BINARY = b"\x18"  # a field of text, its number one more than the last field's
-_MARK = _BINARY + bytes([len(NAME)]) + NAME.encode() + _BINARY
+_MARK = _BINARY + bytes([len(FOOTER_KEY)]) + FOOTER_KEY.encode() + _BINARY
 
 
 class NotOurs(ValueError):
@@ -94,14 +94,16 @@ def read_footer(tail: bytes, size: int) -> Footer:
 
 
 def write_footer(path: Path, footer: Footer) -> None:
-    """Put it where the engine left PLACEHOLDER. Nothing else in a footer counts on its length."""
+    """Put it where the engine left the placeholder. Nothing else counts on a footer's length."""
     with path.open("r+b") as file:
         file.seek(-8, 2)
         length = int.from_bytes(file.read(4), "little")
         file.seek(-8 - length, 2)
         at = file.tell()
         old = file.read(length)
-        before, mark, rest = old.rpartition(_MARK + _length(PLACEHOLDER) + PLACEHOLDER.encode())
+        before, mark, rest = old.rpartition(
+            _MARK + _length(FOOTER_PLACEHOLDER) + FOOTER_PLACEHOLDER.encode()
+        )
         if not mark:
             raise NotOurs("the engine wrote no metadata")
         text = footer.to_text()

@@ -10,10 +10,10 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import DeliveryKey, RejectedKey, UnknownKey, parse_key, rejected_prefix
 from chalicelib.store import NotFound
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery
+from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files
-from hookshelf.reading.lookup import engine, stored_rows, uncovered, within
+from hookshelf.reading.lookup import engine, stored_rows, uncovered_raw, within
 from hookshelf.reading.rows import is_same, rebuilt, to_rows
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
@@ -23,7 +23,7 @@ _ATTEMPTS = 8
 _SHORTEST = 4  # hex digits that may name a delivery
 
 
-def deliveries(
+def deliveries_of(
     bucket: Bucket, read: Read, stream: Stream, selection: Selection
 ) -> list[ArchivedDelivery]:
     """Every delivery that arrived when it is asked for, in order of arrival; none is read."""
@@ -33,14 +33,14 @@ def deliveries(
             wanted = [file for file in files.counting if within(file.footer, selection)]
             keys = dict.fromkeys(_keys(bucket, read, wanted), "compacted")
             sizes = {}
-            for raw in uncovered(bucket, read, stream, files, selection):
+            for raw in uncovered_raw(bucket, read, stream, files, selection):
                 keys[str(raw)] = "raw"
                 sizes[str(raw)] = raw.size
             break
         except Gone:
             continue
     else:
-        raise Gone(f"{stream} is compacted faster than it can be read")
+        raise TooQuick(stream)
     found = (_listed(bucket, key, state, sizes.get(key)) for key, state in keys.items())
     return sorted(
         (delivery for delivery in found if selection.has(delivery.arrived)),
@@ -52,7 +52,7 @@ def matching(bucket: Bucket, read: Read, stream: Stream, beginning: str) -> list
     """The keys whose hash begins so. Raises BadQuestion for what is no beginning of a hash."""
     if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},64}}", beginning):
         raise BadQuestion(f"{beginning!r} is no key, and not {_SHORTEST} or more hex digits")
-    found = deliveries(bucket, read, stream, Selection())
+    found = deliveries_of(bucket, read, stream, Selection())
     return [delivery.key for delivery in found if delivery.sha256.startswith(beginning)]
 
 

@@ -12,7 +12,7 @@ import duckdb
 
 from chalicelib.keys import DeliveryKey, stamp
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.errors import Gone
+from hookshelf.reading.errors import Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
 from hookshelf.reading.raw import load_all, raw_between
@@ -47,7 +47,7 @@ def rows_of(
             return rows + raw.result()
         except Gone:
             continue
-    raise Gone(f"{stream} is compacted faster than it can be read")
+    raise TooQuick(stream)
 
 
 def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selection) -> list[Row]:
@@ -92,14 +92,14 @@ def raw_rows(
     return [
         row
         for delivery, obj in load_all(
-            bucket, read, uncovered(bucket, read, stream, files, selection)
+            bucket, read, uncovered_raw(bucket, read, stream, files, selection)
         )
         for row in to_rows(obj, delivery.key, splitting.source(obj.metadata))
         if row.is_event and selection.is_row(row)
     ]
 
 
-def uncovered(
+def uncovered_raw(
     bucket: Bucket, read: Read, stream: Stream, files: Files, selection: Selection
 ) -> list[Any]:
     """The raw deliveries in the interval asked for that no file covers; a LIST for each gap."""
@@ -126,7 +126,7 @@ def stored_rows(bucket: Bucket, read: Read, stream: Stream, key: DeliveryKey) ->
         except Gone:
             continue
         return []
-    raise Gone(f"{stream} is compacted faster than it can be read")
+    raise TooQuick(stream)
 
 
 def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:

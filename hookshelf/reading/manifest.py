@@ -17,7 +17,7 @@ from typing import Any
 from chalicelib.keys import ManifestKey, UnknownKey, manifest_prefix, parse_key, parse_manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import ReadingError
-from hookshelf.reading.times import rfc3339
+from hookshelf.reading.times import utc_text
 from hookshelf.reading.values import Read, Stream
 
 # What an entry tells. Of these only `day` is no change to what a file already holds.
@@ -29,7 +29,7 @@ class BrokenLog(ReadingError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One entry. Keys of deliveries with the size of their bodies in bytes."""
 
     number: int
@@ -98,12 +98,12 @@ def head_of(bucket: Bucket, read: Read, stream: Stream, number: int) -> Head:
     return Head(number, sha256(body).hexdigest(), changed)
 
 
-def entry_at(bucket: Bucket, read: Read, stream: Stream, number: int) -> Entry:
+def entry_at(bucket: Bucket, read: Read, stream: Stream, number: int) -> LogEntry:
     """One entry. Raises BrokenLog, or NotFound."""
     return _parsed(_body(bucket, read, stream, number), number)
 
 
-def changes(bucket: Bucket, read: Read, stream: Stream, newest: Head, after: int) -> list[Entry]:
+def changes(bucket: Bucket, read: Read, stream: Stream, newest: Head, after: int) -> list[LogEntry]:
     """The entries after a number that are no `day`, oldest first; one GET each."""
     found = []
     number = newest.changed
@@ -114,7 +114,7 @@ def changes(bucket: Bucket, read: Read, stream: Stream, newest: Head, after: int
     return found[::-1]
 
 
-def entries(bucket: Bucket, read: Read, stream: Stream, after: int = 0) -> Iterator[Entry]:
+def log_entries(bucket: Bucket, read: Read, stream: Stream, after: int = 0) -> Iterator[LogEntry]:
     """Every entry after a number, the chain checked. Raises BrokenLog."""
     newest = head(bucket, read, stream, after=after)
     previous = head_of(bucket, read, stream, after).sha256
@@ -128,17 +128,17 @@ def entries(bucket: Bucket, read: Read, stream: Stream, after: int = 0) -> Itera
 
 
 def append(
-    bucket: Bucket, read: Read, stream: Stream, newest: Head, at: datetime, entry: Entry
+    bucket: Bucket, read: Read, stream: Stream, newest: Head, at: datetime, entry: LogEntry
 ) -> Head:
     """Put the next entry after a head; `entry`'s own number and chain are filled in.
 
     Raises Taken where another writer was first: read the head again and decide anew.
     """
     number = newest.number + 1
-    entry = Entry(
+    entry = LogEntry(
         number,
         entry.kind,
-        rfc3339(at),
+        utc_text(at),
         entry.day,
         entry.added,
         entry.removed,
@@ -158,9 +158,9 @@ def _body(bucket: Bucket, read: Read, stream: Stream, number: int) -> bytes:
     return bucket.store.load(read, str(ManifestKey(stream.prefix, stream.app, number))).body
 
 
-def _parsed(body: bytes, number: int) -> Entry:
+def _parsed(body: bytes, number: int) -> LogEntry:
     try:
-        entry = Entry(**json.loads(body))
+        entry = LogEntry(**json.loads(body))
     except (ValueError, TypeError):
         raise BrokenLog(f"entry {number} cannot be read") from None
     if entry.number != number or entry.kind not in KINDS:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import duckdb
 import msgspec
 
-from hookshelf.reading.footers import NAME, PLACEHOLDER, Group
+from hookshelf.reading.footers import FOOTER_KEY, FOOTER_PLACEHOLDER, Group
 from hookshelf.reading.rows import Row
 
 # Name, type in a file, type in a JSON line.
@@ -63,6 +63,9 @@ class Merged:
     path: Path
     groups: tuple[Group, ...]
     blooms: tuple[int, int]
+
+
+ROWS_AT_A_TIME = 1_024
 
 
 class Held(NamedTuple):
@@ -136,7 +139,7 @@ class Engine:
             f"COPY ({self._sorted(select, parts.cuts)}) "
             f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, "
             f"ROW_GROUP_SIZE {size}, DICTIONARY_SIZE_LIMIT {size}, "
-            f"KV_METADATA {{{NAME}: '{PLACEHOLDER}'}})"
+            f"KV_METADATA {{{FOOTER_KEY}: '{FOOTER_PLACEHOLDER}'}})"
         )
         columns = self._columns(path)
         return Merged(path, _groups(columns), _blooms(columns))
@@ -144,7 +147,7 @@ class Engine:
     def checksum(self, files: Sequence[Path]) -> tuple[int, int]:
         """How many rows some files have, and the sum of their hashes."""
         row = self._sql.execute(
-            f"SELECT count(*), coalesce(sum({_HASH}), 0) FROM {_files(files)}"
+            f"SELECT count(*), coalesce(sum({_HASH}), 0) FROM {files_table(files)}"
         ).fetchone()
         assert row is not None
         return int(row[0]), int(row[1])
@@ -171,7 +174,7 @@ class Engine:
                     + CASE WHEN derived THEN 0 ELSE coalesce(strlen(data), 0) END)::BIGINT,
                 coalesce(count(*) = greatest(max(batch), 1) AND min(position) = 0
                     AND max(position) = count(*) - 1 AND {same}, false)
-            FROM {_files(files)} GROUP BY delivery"""
+            FROM {files_table(files)} GROUP BY delivery"""
         ).fetchall()
         return {row[0]: Held(*row[1:]) for row in rows}
 
@@ -182,9 +185,9 @@ class Engine:
             for name in Row._fields
         )
         cursor = self._sql.cursor().execute(
-            f"SELECT {names} FROM {_files([path])} ORDER BY delivery, position"
+            f"SELECT {names} FROM {files_table([path])} ORDER BY delivery, position"
         )
-        while batch := cursor.fetchmany(5_000):
+        while batch := cursor.fetchmany(ROWS_AT_A_TIME):
             yield from (Row(*row) for row in batch)
 
     def _incoming(self, parts: Parts) -> str:
@@ -195,11 +198,11 @@ class Engine:
             )
         selects = [lines_select(parts)] if parts.lines else []
         for index, path in enumerate(parts.files):
-            select = f"SELECT {NAMES} FROM {_files([path])}"
+            select = f"SELECT {NAMES} FROM {files_table([path])}"
             conditions = ["SELECT delivery FROM without"] if parts.without else []
             if parts.overlapping and index:
                 # Of one delivery all rows or none: two files may have split it differently.
-                conditions.append(f"SELECT delivery FROM {_files(parts.files[:index])}")
+                conditions.append(f"SELECT delivery FROM {files_table(parts.files[:index])}")
             wheres = " AND ".join(f"delivery NOT IN ({condition})" for condition in conditions)
             selects.append(f"{select} WHERE {wheres}" if wheres else select)
         return " UNION ALL ".join(selects)
@@ -222,7 +225,7 @@ class Engine:
                 [low] if high is None else [low, high],
             )
             ranges.append(path)
-        return f"SELECT * FROM {_files(ranges)}"
+        return f"SELECT * FROM {files_table(ranges)}"
 
     def _columns(self, path: Path) -> list[tuple[Any, ...]]:
         return self._sql.execute(
@@ -270,7 +273,7 @@ def _from_line(name: str, kind: str) -> str:
     return f"unhex({name}) AS {name}" if kind == "BLOB" else f"{name}::{kind} AS {name}"
 
 
-def _files(files: Sequence[Path]) -> str:
+def files_table(files: Sequence[Path]) -> str:
     return f"read_parquet([{_paths(files)}], hive_partitioning = false)"
 
 

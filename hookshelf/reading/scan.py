@@ -15,11 +15,11 @@ from typing import Any
 import duckdb
 
 from hookshelf.reading.bucket import Bucket, temporary_folder
-from hookshelf.reading.errors import BadQuestion, Gone
+from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import listed_files
-from hookshelf.reading.lookup import literal, uncovered, within
-from hookshelf.reading.merge import COLUMNS, Parts, lines_select
+from hookshelf.reading.lookup import literal, uncovered_raw, within
+from hookshelf.reading.merge import COLUMNS, ROWS_AT_A_TIME, Parts, files_table, lines_select
 from hookshelf.reading.rows import Row
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
@@ -27,7 +27,6 @@ from hookshelf.reading.split import Splitter
 from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Read, Stream
 
 _ATTEMPTS = 8
-_BATCH = 2_000
 
 # What `count` groups by, in SQL.
 COUNTABLE = {
@@ -76,7 +75,7 @@ class Scan:
                 return
             except Gone:
                 continue
-        raise Gone(f"{stream} is compacted faster than it can be read")
+        raise TooQuick(stream)
 
     def open(self, selection: Selection) -> None:
         """Make the views."""
@@ -142,7 +141,7 @@ class Scan:
             f"SELECT {names}, times, nth > 1, app, bucket FROM "
             f"(SELECT * FROM {table} {newest}) ORDER BY {order}"
         )
-        while batch := cursor.fetchmany(_BATCH):
+        while batch := cursor.fetchmany(ROWS_AT_A_TIME):
             for *values, times, repeat, app, bucket in batch:
                 row = Row._make([*values[:11], None, b"", values[11], b"", values[12]])
                 yield event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
@@ -159,7 +158,7 @@ class Scan:
 
     def _fetched(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         with self:
-            while batch := cursor.fetchmany(_BATCH):
+            while batch := cursor.fetchmany(ROWS_AT_A_TIME):
                 yield from batch
 
     def __enter__(self) -> Scan:
@@ -176,7 +175,7 @@ class Scan:
         files = listed_files(bucket, self._read, stream)
         counting = [file for file in files.counting if within(file.footer, selection)]
         paths = [bucket.local(self._read, f.entry, f.footer, None) for f in counting]
-        raw = uncovered(bucket, self._read, stream, files, selection)
+        raw = uncovered_raw(bucket, self._read, stream, files, selection)
         work = self._folder / f"{len(self._selects)}"
         work.mkdir(exist_ok=True)
         splitter = Splitter(bucket, self._read, splitting, work, None)
@@ -186,8 +185,7 @@ class Scan:
         self._read.add(files=len(counting))
         head = f"SELECT '{bucket.name}' AS bucket, '{stream.app}' AS app, * FROM "
         if paths:
-            names = ", ".join(f"'{path}'" for path in paths)
-            self._selects.append(f"{head} read_parquet([{names}], hive_partitioning = false)")
+            self._selects.append(f"{head} {files_table(paths)}")
             self._paths += paths
         if splitter.lines.keys:
             self._paths += splitter.lines.paths

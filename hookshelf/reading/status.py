@@ -5,7 +5,7 @@ from __future__ import annotations
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.files import Files, listed_files
-from hookshelf.reading.lookup import uncovered
+from hookshelf.reading.lookup import uncovered_raw
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Status, Stream
 
@@ -15,7 +15,7 @@ _DAY = 86_400.0
 def status_of(bucket: Bucket, read: Read, stream: Stream) -> Status:
     """The status of one app at one place."""
     files = listed_files(bucket, read, stream)
-    raw = uncovered(bucket, read, stream, files, Selection())
+    raw = uncovered_raw(bucket, read, stream, files, Selection())
     footers = [file.footer for file in files.counting]
     oldest = max((footer.log for footer in footers), default=0)
     firsts = [footer.first for footer in footers if footer.first]

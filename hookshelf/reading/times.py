@@ -27,7 +27,7 @@ def milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def rfc3339(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
     """`2026-11-20T23:50:01.123Z`, or with six digits where there are microseconds."""
     digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")

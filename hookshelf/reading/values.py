@@ -10,7 +10,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from hookshelf.reading.times import rfc3339
+from hookshelf.reading.times import utc_text
 
 # A forged copy of an event hides nothing: the best verdict is shown.
 BEST_FIRST = ("verified", "stale", "unchecked", "unsigned", "bad")
@@ -55,10 +55,10 @@ class ArchivedEvent:
             "source": self.source,
             "type": self.type,
             "subject": self.subject,
-            "time": rfc3339(self.time),
+            "time": utc_text(self.time),
             "app": self.app,
             "correlation": self.correlation,
-            "arrived": rfc3339(self.arrived),
+            "arrived": utc_text(self.arrived),
             "delivery": self.delivery,
             "position": self.position,
             "verdict": self.verdict,

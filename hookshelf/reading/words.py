@@ -37,7 +37,7 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MessageOutcome:
     """What became of the newest message to somebody, and why."""
 
     delivered: bool | None  # None: not known yet
@@ -60,7 +60,7 @@ def sentence(event: ArchivedEvent) -> str:
     return write(data) if write else event.type or "event"
 
 
-def outcome(events: Iterable[ArchivedEvent]) -> Outcome | None:
+def outcome(events: Iterable[ArchivedEvent]) -> MessageOutcome | None:
     """What became of the newest message among one person's SendGrid events; None if there is none.
 
     A message is the events of one `correlation`. The newest is the one whose sending began last:
@@ -78,37 +78,37 @@ def outcome(events: Iterable[ArchivedEvent]) -> Outcome | None:
     return _OUTCOMES[last.type](last, everything)
 
 
-def _processed(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> Outcome:
-    return Outcome(None, (Clause("processed", last, ", nothing heard since"),))
+def _processed(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> MessageOutcome:
+    return MessageOutcome(None, (Clause("processed", last, ", nothing heard since"),))
 
 
-def _deferred(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> Outcome:
-    return Outcome(None, (Clause("deferred", last, _because(last)),))
+def _deferred(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> MessageOutcome:
+    return MessageOutcome(None, (Clause("deferred", last, _because(last)),))
 
 
-def _delivered(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> Outcome:
+def _delivered(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> MessageOutcome:
     accepted = Clause("accepted by the recipient's server", last)
     reactions = [
         Clause(f"and {_REACTIONS[event.type]}", event)
         for event in _reactions(events, last.correlation)
     ]
-    return Outcome(True, (accepted, *reactions))
+    return MessageOutcome(True, (accepted, *reactions))
 
 
-def _dropped(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> Outcome:
+def _dropped(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> MessageOutcome:
     reason = str(_data(last).get("reason", ""))
     types = _DROPPED_BECAUSE.get(reason.lower(), ())
     causes = [event for event in events if event.type in types and event.time <= last.time]
     if not causes:
-        return Outcome(False, (Clause("dropped", last, _because(last)),))
+        return MessageOutcome(False, (Clause("dropped", last, _because(last)),))
     cause = max(causes, key=lambda event: event.time)
     because = Clause(f"because of the {_NAMES[cause.type]} on", cause)
-    return Outcome(False, (Clause("dropped", last), because))
+    return MessageOutcome(False, (Clause("dropped", last), because))
 
 
-def _bounced(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> Outcome:
+def _bounced(last: ArchivedEvent, events: Sequence[ArchivedEvent]) -> MessageOutcome:
     verb = "blocked" if _data(last).get("type") == "blocked" else "bounced"
-    return Outcome(False, (Clause(verb, last, _because(last)),))
+    return MessageOutcome(False, (Clause(verb, last, _because(last)),))
 
 
 # What can become of a message; a later one overrules those before it.

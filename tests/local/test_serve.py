@@ -194,9 +194,9 @@ def test_the_apps_file_is_named_with_what_it_configures(project: Path) -> None:
     with_two = run(project, f"--port={free_port()}").stdout
 
     assert f"\nApps file: {file}, which need not be there.\n" in without
-    assert "\nApps with a key for trying out: github, meta, sendgrid, " in without
+    assert "\nApps with a key for trying out: github, meta, payments, sendgrid, " in without
     assert f"\nApps file: {file}: shop, github.\n" in with_two
-    assert "\nApps with a key for trying out: meta, sendgrid, " in with_two
+    assert "\nApps with a key for trying out: meta, payments, sendgrid, " in with_two
 
 
 def test_a_setting_of_the_shell_that_does_not_count_is_said(project: Path) -> None:
@@ -260,7 +260,10 @@ def test_what_is_no_json_is_told_with_file_and_line(tmp_path: Path) -> None:
 def test_the_keys_for_trying_out_are_those_that_send_signs_with() -> None:
     assert tryout.tryout_secret() == SECRET
     assert tryout.public_key_of(tryout.private_key()) == PUBLIC_KEY
-    assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {"sumo"}
+    assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {
+        "sumo",
+        "payments",
+    }
 
 
 def test_no_lambda_function_takes_a_key_for_trying_out() -> None:

@@ -41,7 +41,13 @@ LIBRARIES = {
     "boto3": ["chalicelib/store/*", "hookshelf/aws.py", "hookshelf/deploy/*"]
     + ["hookshelf/doctor/*", "hookshelf/smoke/*"],
     "botocore": ["chalicelib/sigv4.py", "chalicelib/store/*", "hookshelf/aws.py"]
-    + ["hookshelf/deploy/*", "hookshelf/doctor/*", "hookshelf/smoke/*"],
+    + [
+        "hookshelf/deploy/*",
+        "hookshelf/doctor/*",
+        "hookshelf/smoke/*",
+        "hookshelf/reading/store/*",
+    ],
+    "cryptography": ["chalicelib/ecdsa.py", "hookshelf/local/traffic.py"],
     "chalice": ["app.py", "chalicelib/gateway.py", "chalicelib/local*.py"],
     "waitress": ["chalicelib/local_server.py"],
     "click": ["hookshelf/commands/*", "hookshelf/*__main__.py"],

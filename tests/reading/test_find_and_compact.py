@@ -34,7 +34,12 @@ STAGES = {
 }
 
 
-@pytest.fixture(params=["folder", "obstore", "boto3"])
+SLOW = pytest.mark.slow  # over S3 it is the same, with a request for each object
+
+
+@pytest.fixture(
+    params=["folder", pytest.param("obstore", marks=SLOW), pytest.param("boto3", marks=SLOW)]
+)
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param == "folder":
         return request.getfixturevalue("folder_environ")

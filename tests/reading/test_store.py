@@ -6,7 +6,7 @@ from support.archives import delivered, moment, put
 from chalicelib.settings import from_environment
 from chalicelib.store import NotFound
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import Entry, open_reading_store
+from hookshelf.reading.store import StoredFile, open_reading_store
 from hookshelf.reading.values import Read
 
 KEY = "layer=events/app=shop/month=2026-11/2026-11-20.parquet"
@@ -55,7 +55,7 @@ def test_a_file_is_replaced_only_as_it_was_listed(store):
 
 def test_nothing_is_put_in_place_of_what_is_gone(store):
     with pytest.raises(Taken):
-        store.put_file(Read(), KEY, b"x", replacing=Entry(KEY, 1, '"0"'))
+        store.put_file(Read(), KEY, b"x", replacing=StoredFile(KEY, 1, '"0"'))
 
 
 def test_a_file_is_deleted_only_as_it_was_listed(store):

@@ -19,7 +19,7 @@ from hookshelf.reading.values import Read
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredFile:
     """One line of a listing."""
 
     key: str
@@ -34,7 +34,7 @@ class ReadingStore(Protocol):
     that is handed in. Besides what is named, each raises chalicelib.store.Unreadable.
     """
 
-    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """Every object whose key begins with `prefix` and sorts after `after`, in key order."""
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
@@ -43,15 +43,15 @@ class ReadingStore(Protocol):
     def load(self, read: Read, key: str) -> ArchiveObject:
         """An object with its metadata. Raises chalicelib.store.NotFound."""
 
-    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+    def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """Part of an object, from `start`. Raises Gone where it is not what was listed."""
 
     def put_file(
-        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
-    ) -> Entry:
+        self, read: Read, key: str, body: bytes | Path, *, replacing: StoredFile | None
+    ) -> StoredFile:
         """Put where nothing is, or in place of exactly `replacing`. Raises Taken."""
 
-    def delete(self, read: Read, entry: Entry) -> None:
+    def delete(self, read: Read, entry: StoredFile) -> None:
         """Delete exactly what was listed; nothing happens where it is gone or replaced."""
 
 

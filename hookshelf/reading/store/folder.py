@@ -17,7 +17,7 @@ from pathlib import Path
 from chalicelib.delivery import ArchiveObject
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import Entry
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read
 
 _META = ".meta"  # beside what was received, see chalicelib/store/folder.py
@@ -30,7 +30,7 @@ class ReadingFolder:
     def __init__(self, folder: str, bucket: str) -> None:
         self._root = Path(folder).expanduser() / bucket
 
-    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """See ReadingStore.entries. Folders that sort before `after` are not opened."""
         check_prefix(prefix)
         read.add(requests=1)
@@ -63,7 +63,7 @@ class ReadingFolder:
         read.add(requests=1, bytes=len(body))
         return ArchiveObject(key, body, metadata.pop("content-type", ""), metadata)
 
-    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+    def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """See ReadingStore.range."""
         with _reading():
             try:
@@ -77,7 +77,7 @@ class ReadingFolder:
         read.add(requests=1, bytes=len(body))
         return body
 
-    def path(self, entry: Entry) -> Path:
+    def path(self, entry: StoredFile) -> Path:
         """Where the file lies, for an engine that reads files itself."""
         return self._root / entry.key
 
@@ -87,8 +87,8 @@ class ReadingFolder:
         return there.etag if there else ""
 
     def put_file(
-        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
-    ) -> Entry:
+        self, read: Read, key: str, body: bytes | Path, *, replacing: StoredFile | None
+    ) -> StoredFile:
         """See ReadingStore.put_file."""
         read.add(requests=1)
         path = self._root / key
@@ -116,7 +116,7 @@ class ReadingFolder:
         assert put is not None
         return put
 
-    def delete(self, read: Read, entry: Entry) -> None:
+    def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
         read.add(requests=1)
         with _reading(), self._locked():
@@ -124,14 +124,14 @@ class ReadingFolder:
             if there and there.etag == entry.etag:
                 (self._root / entry.key).unlink()
 
-    def _entry(self, key: str) -> Entry | None:
+    def _entry(self, key: str) -> StoredFile | None:
         try:
             stat = (self._root / key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Entry(key, stat.st_size, _etag(stat))
+        return StoredFile(key, stat.st_size, _etag(stat))
 
-    def _below(self, prefix: str, after: str) -> Iterator[Entry]:
+    def _below(self, prefix: str, after: str) -> Iterator[StoredFile]:
         # A folder sorts as its name with the slash: that is how S3 orders keys.
         names = sorted(
             (entry.name + "/" * entry.is_dir(), entry)
@@ -148,7 +148,7 @@ class ReadingFolder:
                     stat = entry.stat()
                 except FileNotFoundError:
                     continue
-                yield Entry(key, stat.st_size, _etag(stat))
+                yield StoredFile(key, stat.st_size, _etag(stat))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

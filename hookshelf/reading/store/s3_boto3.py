@@ -15,7 +15,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.store import Unreadable, check_prefix
 from chalicelib.store.boto3 import Boto3Store
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import Entry
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read
 
 _FILE = "application/vnd.apache.parquet"
@@ -24,7 +24,7 @@ _FILE = "application/vnd.apache.parquet"
 class ReadingBoto3(Boto3Store):
     """One bucket."""
 
-    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """See ReadingStore.entries."""
         check_prefix(prefix)
         pages = self._reader.get_paginator("list_objects_v2").paginate(
@@ -34,7 +34,7 @@ class ReadingBoto3(Boto3Store):
             for page in pages:
                 read.add(requests=1)
                 for entry in page.get("Contents", ()):
-                    yield Entry(entry["Key"], entry["Size"], entry["ETag"])
+                    yield StoredFile(entry["Key"], entry["Size"], entry["ETag"])
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
         """See ReadingStore.folders."""
@@ -55,7 +55,7 @@ class ReadingBoto3(Boto3Store):
         read.add(requests=1, bytes=len(obj.body))
         return obj
 
-    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+    def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """See ReadingStore.range."""
         read.add(requests=1)
         with _reading(entry.key):
@@ -71,8 +71,8 @@ class ReadingBoto3(Boto3Store):
         return body
 
     def put_file(
-        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
-    ) -> Entry:
+        self, read: Read, key: str, body: bytes | Path, *, replacing: StoredFile | None
+    ) -> StoredFile:
         """See ReadingStore.put_file."""
         read.add(requests=1)
         condition = {"IfMatch": replacing.etag} if replacing else {"IfNoneMatch": "*"}
@@ -83,9 +83,9 @@ class ReadingBoto3(Boto3Store):
                 answer = self._reader.put_object(
                     Key=key, Body=stream, ContentType=_FILE, **condition, **self._bucket_arguments
                 )
-        return Entry(key, size, answer["ETag"])
+        return StoredFile(key, size, answer["ETag"])
 
-    def delete(self, read: Read, entry: Entry) -> None:
+    def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
         read.add(requests=1)
         try:

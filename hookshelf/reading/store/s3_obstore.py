@@ -16,7 +16,7 @@ from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from chalicelib.store.obstore import ObstoreStore
 from hookshelf.reading.errors import Gone
-from hookshelf.reading.store import Entry
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read
 
 _PAGE = 1_000  # keys in one answer of S3
@@ -29,7 +29,7 @@ class ReadingObstore(ObstoreStore):
         super().__init__(settings, bucket)
         self._with_owner = bool(settings.bucket_owner)
 
-    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+    def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """See ReadingStore.entries."""
         check_prefix(prefix)
         if self._with_owner:  # see ObstoreStore.list
@@ -43,7 +43,7 @@ class ReadingObstore(ObstoreStore):
             for page in pages:
                 read.add(requests=int(len(page) == _PAGE))
                 for entry in page:
-                    yield Entry(entry["path"], entry["size"], entry["e_tag"] or "")
+                    yield StoredFile(entry["path"], entry["size"], entry["e_tag"] or "")
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
         """See ReadingStore.folders."""
@@ -62,7 +62,7 @@ class ReadingObstore(ObstoreStore):
         read.add(requests=1, bytes=len(obj.body))
         return obj
 
-    def range(self, read: Read, entry: Entry, start: int, length: int) -> bytes:
+    def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """See ReadingStore.range."""
         read.add(requests=1)
         options: Any = {"range": (start, start + length), "if_match": entry.etag}
@@ -75,13 +75,13 @@ class ReadingObstore(ObstoreStore):
         return body
 
     def put_file(
-        self, read: Read, key: str, body: bytes | Path, *, replacing: Entry | None
-    ) -> Entry:
+        self, read: Read, key: str, body: bytes | Path, *, replacing: StoredFile | None
+    ) -> StoredFile:
         """See ReadingStore.put_file."""
-        put: Entry = self._boto3.put_file(read, key, body, replacing=replacing)
+        put: StoredFile = self._boto3.put_file(read, key, body, replacing=replacing)
         return put
 
-    def delete(self, read: Read, entry: Entry) -> None:
+    def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
         self._boto3.delete(read, entry)
 
