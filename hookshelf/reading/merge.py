@@ -274,6 +274,7 @@ def _from_line(name: str, kind: str) -> str:
 
 
 def files_table(files: Sequence[Path]) -> str:
+    """Compacted files as one table, in SQL."""
     return f"read_parquet([{_paths(files)}], hive_partitioning = false)"
 
 
