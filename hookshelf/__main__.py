@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
 
 import click
 
-from chalicelib.errors import HookshelfError, MisuseError
 from hookshelf import commands
-from hookshelf.terminal import printable
+from hookshelf.terminal import readable_failures
 
 
 class Commands(click.Group):
@@ -38,48 +34,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what is not in order is a message, not a traceback."""
-        try:
-            with _refusals_of_aws():
-                return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # whoever read our output has seen enough; click ends quietly
-        except Exception as error:
-            raise _message(error) from None
-
-
-def _message(error: Exception) -> Exception:
-    """What click shows and ends with; an error that nobody foresaw stays itself."""
-    from chalicelib.store import NotStored, Unreadable
-
-    text = "\n".join(map(printable, str(error).split("\n")))  # it may quote what came from outside
-    match error:
-        case MisuseError():
-            return click.UsageError(text)
-        case NotStored() | Unreadable() if "NoCredentialsError" in text:
-            from hookshelf.aws import NO_CREDENTIALS
-
-            return click.UsageError(NO_CREDENTIALS)
-        case NotStored() | Unreadable():
-            return click.ClickException(f"The archive cannot be reached: {text}")
-        case HookshelfError():
-            return click.ClickException(text)
-        case OSError():
-            return click.ClickException(f"This machine refused: {text}")
-    return error
-
-
-@contextmanager
-def _refusals_of_aws() -> Iterator[None]:
-    """What AWS refuses, as one of our errors; only commands that ask AWS load what that needs."""
-    try:
-        yield
-    except Exception:
-        if "botocore" not in sys.modules:
-            raise
-        from hookshelf.aws import readable_errors
-
-        with readable_errors():
-            raise
+        with readable_failures(click.UsageError, click.ClickException):
+            return super().invoke(ctx)
 
 
 def _summary(name: str) -> str:

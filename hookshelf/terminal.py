@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from chalicelib.errors import HookshelfError, MisuseError
 
 
 def printable(text: str) -> str:
@@ -29,3 +33,55 @@ def show(line: str, *, err: bool = False) -> None:
     encoding = stream.encoding or "utf-8"
     text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
     print(text, file=stream)
+
+
+Failure = Callable[[str], Exception]  # makes what shows a message, such as click's exceptions
+
+
+@contextmanager
+def readable_failures(misuse: Failure, failure: Failure) -> Iterator[None]:
+    """Within it, what is not in order becomes a message instead of a traceback.
+
+    An error that nobody foresaw stays itself.
+    """
+    try:
+        with _refusals_of_aws():
+            yield
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough; click ends quietly
+    except Exception as error:
+        raise _readable(error, misuse, failure) from None
+
+
+def _readable(error: Exception, misuse: Failure, failure: Failure) -> Exception:
+    from chalicelib.store import NotStored, Unreadable
+
+    text = "\n".join(map(printable, str(error).split("\n")))  # it may quote what came from outside
+    match error:
+        case MisuseError():
+            return misuse(text)
+        case NotStored() | Unreadable() if "NoCredentialsError" in text:
+            from hookshelf.aws import NO_CREDENTIALS
+
+            return misuse(NO_CREDENTIALS)
+        case NotStored() | Unreadable():
+            return failure(f"The archive cannot be reached: {text}")
+        case HookshelfError():
+            return failure(text)
+        case OSError():
+            return failure(f"This machine refused: {text}")
+    return error
+
+
+@contextmanager
+def _refusals_of_aws() -> Iterator[None]:
+    """What AWS refuses, as one of our errors; only commands that ask AWS load what that needs."""
+    try:
+        yield
+    except Exception:
+        if "botocore" not in sys.modules:
+            raise
+        from hookshelf.aws import readable_errors
+
+        with readable_errors():
+            raise

@@ -14,6 +14,7 @@ from chalicelib.types import Json
 from hookshelf.doctor.findings import NotChecked
 
 RUN_AGAIN = "run the doctor again"
+FIX_FIRST = f"Fix that first, and {RUN_AGAIN}."
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "403")
 # Where IAM has another name for a call than `service:Operation`.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
@@ -72,10 +73,8 @@ def reading(service: str) -> Iterator[None]:
     except ClientError as error:
         code, operation = error.response["Error"]["Code"], error.operation_name
         if not is_denied(error):
-            raise NotChecked(
-                f"{service} responds to {operation} with {code}",
-                f"Fix that first, and {RUN_AGAIN}.",
-            ) from None
+            what = f"{service} responds to {operation} with {code}"
+            raise NotChecked(what, FIX_FIRST) from None
         usual = "apigateway:GET" if service == "apigateway" else f"{service}:{operation}"
         permission = PERMISSIONS.get(operation, usual)
         raise NotChecked(

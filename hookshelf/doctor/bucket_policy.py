@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from chalicelib.keys import DeliveryKey
+from chalicelib.keys import EVENTS_FOLDER, DeliveryKey
 from chalicelib.types import Json
 from hookshelf.doctor.policy_coverage import covers, listed
 
@@ -41,15 +41,17 @@ def forbids_overwriting(policy: Sequence[Json], below: str) -> bool:
 
 
 def _spares_no_delivery(statement: Json, below: str) -> bool:
-    """Whether it spares nothing below there but segments that begin with `_`, as no delivery's do.
+    """Whether it spares nothing below there but what no delivery's key has a segment for.
 
-    The refused bodies' is one of them; what is put there is proved.
+    That is what begins with `_`, as where the refused bodies are, and what is put there is proved;
+    and the compacted files, which are made again from the deliveries.
     """
     if "Resource" in statement:
         return any(covers(pattern, f"{below}*") for pattern in listed(statement["Resource"]))
     for pattern in listed(statement.get("NotResource", ())):
         begin = re.split(r"[*?]", pattern)[0]
-        if "/_" not in pattern and (begin.startswith(below) or below.startswith(begin)):
+        is_beside_deliveries = "/_" in pattern or f"/{EVENTS_FOLDER}/" in pattern
+        if not is_beside_deliveries and (begin.startswith(below) or below.startswith(begin)):
             return False
     return True
 

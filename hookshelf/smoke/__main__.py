@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 import boto3
 import click
 
-from chalicelib.errors import HookshelfError, MisuseError
 from hookshelf import aws
-from hookshelf.aws import Account, readable_errors
+from hookshelf.aws import Account
 from hookshelf.deploy import code_bucket
 from hookshelf.deploy.deployment import stack_name
 from hookshelf.smoke import registry, resources, table
@@ -19,6 +18,7 @@ from hookshelf.smoke.checks import CHECKS
 from hookshelf.smoke.resources import Dependencies
 from hookshelf.smoke.table import Report
 from hookshelf.smoke.target import Target
+from hookshelf.terminal import readable_failures
 
 CLEAN = "make smoke-aws ARGS=--clean"
 
@@ -28,23 +28,18 @@ class Reporting(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it."""
-        try:
-            with readable_errors():
-                return super().invoke(ctx)
-        except MisuseError as error:
-            raise click.UsageError(str(error)) from None
-        except HookshelfError as error:
-            raise click.ClickException(str(error)) from None
+        with readable_failures(click.UsageError, click.ClickException):
+            return super().invoke(ctx)
 
 
 @click.command("smoke", cls=Reporting)
 @click.option("--region", help="Where to. Default: that of the shell or the profile.")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--yes", is_flag=True, help="Go on without asking.")
 @click.option("--keep", is_flag=True, help="Leave it standing; --clean removes it later.")
 @click.option("--clean", is_flag=True, help="Only remove what an earlier run left.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a Markdown table.")
 @click.pass_context
-def command(
+def main(
     ctx: click.Context, *, region: str | None, yes: bool, keep: bool, clean: bool, as_json: bool
 ) -> None:
     """Make a stack and a bucket, check what only AWS can show, print a table, remove it all.
@@ -144,7 +139,7 @@ def _removed(buckets: list[str], account: Account) -> bool:
     """Remove it all; whether that could be done."""
     left = [f"stack {stack_name(resources.SMOKE_STAGE)}", *buckets]
     try:
-        left = resources.remove(buckets, account, _progress)
+        left = resources.clean_up(buckets, account, _progress)
     finally:  # a second Ctrl-C, too, leaves something
         if left:
             click.echo(f"Perhaps left: {', '.join(left)}. Remove it: {CLEAN}", err=True)
@@ -152,4 +147,4 @@ def _removed(buckets: list[str], account: Account) -> bool:
 
 
 if __name__ == "__main__":
-    command()
+    main()

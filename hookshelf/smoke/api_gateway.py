@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from chalicelib.responses import INVALID_TOKEN, MAX_BODY, TOO_LARGE
+from chalicelib.responses import INVALID_TOKEN, MAX_BODY, NO_SUCH_PATH, TOO_LARGE
 from hookshelf.deploy.template import gateway_responses
 from hookshelf.smoke.registry import Outcome, smoke_check
 from hookshelf.smoke.target import JSON, SMOKE_APP, Target, asks_to_retry
@@ -103,7 +103,7 @@ def whatever_accept(target: Target) -> Outcome:
 
 @smoke_check(
     "API Gateway's own responses",
-    "a path that there is not: readable JSON with result fail, with an Accept header and without",
+    "a path that there is not: readable JSON in our words, with an Accept header and without",
 )
 def responses_of_its_own(target: Target) -> Outcome:
     """How its templates come out with binary types is written nowhere."""
@@ -111,7 +111,7 @@ def responses_of_its_own(target: Target) -> Outcome:
     for name, headers in {"with": {"accept": "*/*"}, "without": {}}.items():
         url = f"{target.deployment.url}/no-such-path"
         response = target.request(HttpRequest("POST", url, headers, unusual_json(SMOKE_APP)))
-        fault = unreadable(response) or ("" if response.text("result") == "fail" else "not ours")
+        fault = unreadable(response) or ("" if response.json == NO_SUCH_PATH.body else "not ours")
         seen.append(f"{name} {response.status}{fault and f', {fault}'}")
         is_ok = is_ok and not fault
     return Outcome("; ".join(seen), is_ok)

@@ -112,7 +112,7 @@ def leftovers(account: Account) -> Leftovers:
     return Leftovers(stack.name if stack.status() else "", list(_tagged(account)))
 
 
-def remove(buckets: list[str], account: Account, progress: Progress) -> list[str]:
+def clean_up(buckets: list[str], account: Account, progress: Progress) -> list[str]:
     """Remove the stage and these buckets with all that is in them; what could not be removed."""
     remove_stack = partial(_remove_stack, progress)
     steps: dict[str, Callable[[], None]] = {f"stack {stack_name(SMOKE_STAGE)}": remove_stack}

@@ -24,7 +24,7 @@ from hookshelf.web import HttpRequest, HttpResponse, Unreachable, unusual_json
 
 SMOKE_APP = "smoke"
 PROPAGATION_TIMEOUT = 90.0  # seconds until API Gateway has a change everywhere
-POLL_INTERVAL = 2.0
+PROPAGATION_INTERVAL = 2.0  # seconds between two looks at whether it has
 JSON = "application/json"
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Target:
         """What `ask` gives once it is good, or when the time is over."""
         end = self.clock() + seconds
         while not good(value := ask()) and self.clock() < end:
-            self.sleep(POLL_INTERVAL)
+            self.sleep(PROPAGATION_INTERVAL)
         return value
 
     def status(self, token: str = "", wanted: int = 200) -> int:

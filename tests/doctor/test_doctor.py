@@ -52,7 +52,7 @@ from hookshelf.deploy.deployment import (
 )
 from hookshelf.deploy.notifications import NOTIFICATION_ID
 from hookshelf.doctor import Finding, examine, findings
-from hookshelf.doctor.checks.api import leaking_variables
+from hookshelf.doctor.checks.api import GATEWAY_RESPONSES, leaking_variables
 from hookshelf.doctor.checks.apps_file import env_secrets
 from hookshelf.doctor.checks.buckets import public_access
 from hookshelf.doctor.checks.functions import drift
@@ -249,8 +249,16 @@ FAULTS = [
     ),
     Fault(
         "gateway-responses",
-        "429",
+        "Who sends too much hears 429 without Retry-After",
         lambda stage: stage.describe(gateway_responses={}),
+        "warning",
+    ),
+    Fault(
+        "gateway-responses",
+        "Who is sent away because Lambda has no room hears 503 without Retry-After",
+        lambda stage: stage.describe(
+            gateway_responses=dict.fromkeys(GATEWAY_RESPONSES, {"statusCode": "503"})
+        ),
         "warning",
     ),
     Fault("functions", "no function for deliver", without_function, alone=True),
@@ -757,6 +765,7 @@ def test_read_only_puts_nothing_and_says_that_nothing_was_proved(deployed: Deplo
         {"NotResource": f"arn:aws:s3:::{BUCKET}/in/*"},
         {"NotResource": [f"arn:aws:s3:::{BUCKET}/_events/*", f"arn:aws:s3:::{BUCKET}/*/x.json"]},
         {"NotResource": f"arn:aws:s3:::{BUCKET}/in/sendgrid/*"},
+        {"NotResource": f"arn:aws:s3:::{BUCKET}/in/layer*"},
         {"NotResource": f"arn:aws:s3:::{BUCKET}/*.json"},
         {"Condition": {"Null": {"s3:if-none-match": "false"}}},
         {"Condition": {"Null": {"s3:if-none-match": "true"}, "Bool": {"aws:ViaAWSService": "no"}}},
@@ -776,6 +785,20 @@ def test_read_only_believes_no_policy_that_is_narrower(statement: dict[str, Any]
     assert [result.level for result in results] == ["failure" if statement else "ok"]
 
 
+def test_compacted_files_may_be_replaced_as_the_deliveries_stay() -> None:
+    spared = [f"arn:aws:s3:::{BUCKET}/{below}layer=events/*" for below in ("", "*/")]
+    once = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "NotResource": spared,
+        "Condition": {"Null": {"s3:if-none-match": "true"}},
+    }
+    [result] = put_once.run(stage_with(policy=[once]))
+
+    assert result.level == "ok"
+
+
 # --- lifecycle
 
 
@@ -785,6 +808,9 @@ def test_read_only_believes_no_policy_that_is_narrower(statement: dict[str, Any]
         rule("more", "in/_rejected/", Expiration={"Days": 7}),
         rule("rejected elsewhere", "in/deeper/_rejected/", Expiration={"Days": 7}),
         rule("events", "_events/", Expiration={"Days": 7}),
+        rule("compacted", "in/layer=events/", Expiration={"Days": 7}),
+        rule("compacted of an app", "in/layer=events/app=shop/", Expiration={"Days": 7}),
+        rule("compacted deeper", "in/deeper/layer=events/", Expiration={"Days": 7}),
         rule("not ours", "other/", Expiration={"Days": 7}),
         rule("old versions", "", NoncurrentVersionExpiration={"NoncurrentDays": 7}),
         rule("instant", "", Transitions=[{"Days": 0, "StorageClass": "GLACIER_IR"}]),
@@ -810,6 +836,7 @@ def test_a_rule_that_reaches_no_delivery_is_no_fault(harmless: dict[str, Any]) -
         rule("", "i", Expiration={"Days": 7}),
         rule("", "in/shop/dt=2026", Expiration={"Days": 7}),
         rule("", "in/deeper", Expiration={"Days": 7}),
+        rule("", "in/layer", Expiration={"Days": 7}),  # an app may be called so
         {"ID": "", "Status": "Enabled", "Prefix": "in/", "Expiration": {"Days": 7}},
         {
             "ID": "",

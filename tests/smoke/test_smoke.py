@@ -35,14 +35,14 @@ from chalicelib import responses
 from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import package as packaging
-from hookshelf.deploy import plan, stage_variables
+from hookshelf.deploy import plan, stage_variables, template
 from hookshelf.deploy.deployment import Deployment, find_deployment
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.smoke import api_gateway, metrics, registry, resources, table
 from hookshelf.smoke import functions as functions_checks
 from hookshelf.smoke import s3 as s3_checks
-from hookshelf.smoke.__main__ import command
+from hookshelf.smoke.__main__ import main
 from hookshelf.smoke.checks import CHECKS
 from hookshelf.smoke.registry import Outcome, SmokeCheck, TableRow
 from hookshelf.smoke.resources import Dependencies
@@ -54,6 +54,8 @@ pytestmark = pytest.mark.xdist_group("smoke")
 ACCOUNT = Account("123456789012", "us-east-1", "aws")
 BUCKET = "hookshelf-smoke-0a1b2c3d"
 THROTTLED = {"result": "fail", "reason": "Too many requests at once"}
+NO_SUCH_PATH = {"result": "fail", "reason": "No such path: POST /input?token=…&app=…"}
+API_GATEWAYS_OWN = {"message": "Missing Authentication Token"}  # where a stack says nothing else
 
 
 class Time:
@@ -86,12 +88,12 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., packaging.P
             made.append((order, packaging.build(order, folder, python=Path(sys.executable))))
         first, built = made[0]
         old, new = (one.environment["ARCHIVE_BUCKETS"] for one in (first, order))
-        template = json.loads(json.dumps(built.template).replace(old, new))
-        for resource in template["Resources"].values():
+        changed = json.loads(json.dumps(built.template).replace(old, new))
+        for resource in changed["Resources"].values():
             if resource["Type"] == "AWS::Lambda::Function":
                 resource["Properties"]["Environment"]["Variables"] |= order.environment
         copy = tmp_path_factory.mktemp("zip") / "deployment.zip"
-        return packaging.Package(Path(shutil.copy(built.zip, copy)), template)
+        return packaging.Package(Path(shutil.copy(built.zip, copy)), changed)
 
     return packaged
 
@@ -114,8 +116,8 @@ def dependencies(
 ) -> Iterator[Dependencies]:
     """An empty account, and a way to the code, with the settings of whatever is deployed there."""
     monkeypatch.setattr(packaging, "SHIPS", ("app.py", "chalicelib", "vendor"))
-    for module in ("chalicelib.apps", "hookshelf.smoke.resources"):
-        monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("chalicelib.apps.ROOT", str(tmp_path))
+    monkeypatch.setattr("hookshelf.smoke.resources.PROJECT_ROOT", tmp_path)
     # Each client once: to make them would take longer than all that they ask.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
     monkeypatch.setattr(boto3, "client", cache(session.client))
@@ -132,7 +134,12 @@ def dependencies(
 
     principal = boto3.client("sts").get_caller_identity()["Arn"]
     time = Time()
-    with Front(invoke, lambda: stage_variables.read(deployed()), principal=principal) as front:
+    with Front(
+        invoke,
+        lambda: stage_variables.read(deployed()),
+        principal=principal,
+        gateway_responses=template.gateway_responses(),
+    ) as front:
 
         def send(request: HttpRequest) -> HttpResponse:
             url = re.sub(r"https://[^/]+/api", front.url, request.url)
@@ -150,7 +157,7 @@ def accepted(**_: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def smoke(dependencies: Dependencies | None, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments], obj=dependencies)
+    return CliRunner().invoke(main, [*arguments], obj=dependencies)
 
 
 def standing() -> dict[str, Any]:
@@ -199,17 +206,13 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
     assert list(rows) == list(range(1, len(CHECKS) + 1))
     titles = {number: check.title for number, check in enumerate(CHECKS, 1)}
     assert {titles[number]: row for number, row in others.items()} == {
-        "API Gateway's own responses": [  # the front says what API Gateway does by itself
-            "with 403, not ours; without 403, not ours",
-            "FAILED",
-        ],
         "More requests than the stage takes": ["8 × 200; Retry-After none", "FAILED"],
         "Lambda without room for one more run": [  # nothing throttles
             "200, Retry-After none; 200, Retry-After none",
             "FAILED",
         ],
-        "A copy under the put-once policy": [  # moto copies whatever is asked for
-            "plain 200, conditional 200, onto a taken key 200",
+        "A copy under the put-once policy": [  # moto does not hear a copy's condition
+            "plain 403, conditional 200, onto a taken key 200",
             "FAILED",
         ],
         "Put once, by policy": ["ResponseParserError", "FAILED"],  # moto's IAM simulates nothing
@@ -218,6 +221,10 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
         "The logs": [  # nor logs what it would say
             "lines: 0, in groups: 3, the last post NOT among them; with a token: 0; "
             "with a metric: 0",
+            "not seen",
+        ],
+        "Which metric counts an overridden status": [  # nor does anything count
+            "heard 15 of 4xx and 1 of 5xx; counted 0 and 0 of 0",
             "not seen",
         ],
     }
@@ -265,7 +272,7 @@ def test_on_a_terminal_it_says_what_it_will_make_and_what_that_costs_and_asks(
             return getattr(sys, name)
 
     monkeypatch.setattr("hookshelf.smoke.__main__.sys", Said())
-    done = CliRunner().invoke(command, [], obj=dependencies, input="n\n")
+    done = CliRunner().invoke(main, [], obj=dependencies, input="n\n")
 
     assert done.exit_code == 1
     assert "account 123456789012, us-east-1" in done.stderr
@@ -299,7 +306,7 @@ def test_clean_has_nothing_to_do_where_nothing_is_left(dependencies: Dependencie
     done = smoke(dependencies, "--clean")
 
     assert done.exit_code == 0
-    assert "Left in us-east-1: nothing" in done.stderr
+    assert "Leftovers in us-east-1: nothing" in done.stderr
 
 
 @pytest.mark.parametrize("other", ["--keep", "--json"])
@@ -406,7 +413,7 @@ def test_every_version_goes_with_the_bucket_and_no_other_bucket(dependencies: De
         s3.put_object(Bucket=BUCKET, Key="k", Body=body)
     s3.delete_object(Bucket=BUCKET, Key="k")
     found = resources.leftovers(ACCOUNT)
-    kept = resources.remove(found.buckets, ACCOUNT, print)
+    kept = resources.clean_up(found.buckets, ACCOUNT, print)
 
     assert (found.stack, found.buckets, kept) == ("", [BUCKET], [])
     assert standing()["buckets"] == ["hookshelf-smoke-of-mine"]
@@ -659,13 +666,13 @@ def test_a_response_that_differs_by_accept_fails(accept: str | None) -> None:
 def test_a_path_that_there_is_not_is_refused_in_readable_json() -> None:
     def refuse(request: HttpRequest) -> HttpResponse:
         assert request.url == "https://door.example/api/no-such-path"
-        return said(403, {"result": "fail", "reason": "No such path"})
+        return said(403, NO_SUCH_PATH)
 
     def refuse_without_accept(request: HttpRequest) -> HttpResponse:
         return refuse(request) if request.headers else in_base64(refuse(request))
 
     def usual(request: HttpRequest) -> HttpResponse:
-        return said(403, {"message": "Missing Authentication Token"})
+        return said(403, API_GATEWAYS_OWN)
 
     readable, encoded, theirs = (
         api_gateway.responses_of_its_own.run(target(FakeStage(reject=reject)))
@@ -1097,7 +1104,7 @@ def signed_requests(
             "authorization", ""
         )
         if "/us-east-1/execute-api/aws4_request" not in authorization:
-            return unsigned or said(403, {"message": "Missing Authentication Token"})
+            return unsigned or said(403, NO_SUCH_PATH)
         is_named = urlsplit(request.url).query == "app=smoke-iam"
         return (
             None
@@ -1116,10 +1123,26 @@ def test_only_the_signed_request_to_the_app_that_names_us_is_stored(
     )
 
 
-def test_an_unsigned_request_that_reaches_our_code_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = said(403, {"result": "fail", "reason": "App not allowed"})
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"result": "fail", "reason": "App not allowed"}),  # it reached our code
+        (403, API_GATEWAYS_OWN),
+        (404, NO_SUCH_PATH),
+    ],
+)
+def test_an_unsigned_request_that_api_gateway_does_not_refuse_in_our_words_fails(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, str]
+) -> None:
+    seen = signed_requests(monkeypatch, unsigned=said(status, body))
 
-    assert signed_requests(monkeypatch, unsigned=ours).ok is False
+    assert seen.ok is False
+    assert f"unsigned {status} of ANOTHER" in seen.seen
+
+
+def test_a_signed_request_that_another_refuses_than_we_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert signed_requests(monkeypatch, other="Invalid token provided").ok is False
 
 

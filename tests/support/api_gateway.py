@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -41,7 +42,8 @@ class Front(ThreadingHTTPServer):
     """An API with one stage, on a free port of 127.0.0.1 for as long as it is entered.
 
     `invoke` is the function, given an event; `variables` is asked at each request for the stage's
-    variables, or None; `principal` is the ARN of whoever signs.
+    variables, or None; `principal` is the ARN of whoever signs; `gateway_responses` are what the
+    stack lets API Gateway say in its own cases, by their type.
     """
 
     daemon_threads = True
@@ -54,10 +56,12 @@ class Front(ThreadingHTTPServer):
         routes: Mapping[str, str] = ROUTES,
         stage: str = "api",
         principal: str = PRINCIPAL,
+        gateway_responses: Mapping[str, Json] = MappingProxyType({}),
     ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.invoke, self.variables = invoke, variables
         self.routes, self.stage, self.principal = routes, stage, principal
+        self.gateway_responses = gateway_responses
 
     @property
     def url(self) -> str:
@@ -79,7 +83,7 @@ class Front(ThreadingHTTPServer):
         authorization = self.routes.get(route)
         signed = request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 ")
         if route == path or authorization is None or authorization == "AWS_IAM" and not signed:
-            return 403, {}, b'{"message":"Missing Authentication Token"}'
+            return self._missing_authentication_token()
         if len(body) > LARGEST_REQUEST:
             return 413, {}, b'{"message":"HTTP content length exceeded 10485760 bytes."}'
         try:
@@ -89,6 +93,14 @@ class Front(ThreadingHTTPServer):
         principal = self.principal if authorization == "AWS_IAM" else None
         event = proxy_event(request, route, body, variables=self.variables(), principal=principal)
         return self._run(event, accepts="Accept" in request.headers)
+
+    def _missing_authentication_token(self) -> Answer:
+        """https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-responses-types.html"""
+        response = self.gateway_responses.get("MISSING_AUTHENTICATION_TOKEN")
+        if response is None:
+            return 403, {}, b'{"message":"Missing Authentication Token"}'
+        body = response["responseTemplates"]["application/json"]
+        return int(response["statusCode"]), {}, body.encode()
 
     def _run(self, event: Json, *, accepts: bool) -> Answer:
         event["requestContext"] |= {"stage": self.stage, "path": f"/{self.stage}{event['path']}"}

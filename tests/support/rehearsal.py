@@ -28,6 +28,10 @@ ACCOUNT = "123456789012"
 HERE = f"us-east-1:{ACCOUNT}"
 MEMBER = f"sha256:{sha256(TOKEN.encode()).hexdigest()}"
 ENVIRONMENT = {"ARCHIVE_BUCKETS": f"{BUCKET}/in", "ARCHIVE_BUCKET_OWNER": ACCOUNT}
+AGAIN = {
+    "statusCode": "503",
+    "responseParameters": {"gatewayresponse.header.Retry-After": "'30'"},
+}
 ACCESS_LOG = '{"id":"$context.requestId","path":"$context.path","status":"$context.status"}'
 QUEUES = {name: f"arn:aws:sqs:{HERE}:{name}-letters" for name in ("deliver", "track_s3")}
 LOGS = {name: f"arn:aws:logs:{HERE}:log-group:hookshelf-{name}:*" for name in HANDLERS}
@@ -180,9 +184,7 @@ def put_api(api: str, function: str, extensions: dict[str, Any]) -> None:
         "info": {"title": "hookshelf", "version": "1"},
         "paths": {"/input": {"post": {"x-amazon-apigateway-integration": integration}}},
         "x-amazon-apigateway-binary-media-types": ["*/*"],
-        "x-amazon-apigateway-gateway-responses": {
-            kind: {"statusCode": "503"} for kind in GATEWAY_RESPONSES
-        },
+        "x-amazon-apigateway-gateway-responses": {kind: AGAIN for kind in GATEWAY_RESPONSES},
     }
     document |= {
         f"x-amazon-apigateway-{name.replace('_', '-')}": value for name, value in extensions.items()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 
+from chalicelib.responses import RETRY_AFTER, unavailable
 from hookshelf.deploy.deployment import API_STAGE
 from hookshelf.deploy.template import ACCESS_LOG_FORMAT, BURST, RATE
 from hookshelf.doctor.findings import Result, failure, ok, warning
@@ -26,13 +28,16 @@ HARMLESS = re.compile(
     r"|xrayTraceId|(?:authorize|authenticate)\.(?:error|latency|status))"
 )
 _VARIABLE = re.compile(r"\$\{?([A-Za-z][\w.-]*)")
-# What API Gateway says of its own: at 429 some senders drop a delivery for good, and where Lambda
-# throttles, which is no THROTTLED, it is a 500 without Retry-After.
+# Who hears what of API Gateway where nobody set it: at 429 some senders drop a delivery for good,
+# and where Lambda throttles, which is no THROTTLED, it is a 500 without Retry-After.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-responses-types.html
 GATEWAY_RESPONSES = {
-    "THROTTLED": "Who sends too much hears 429",
-    "QUOTA_EXCEEDED": "Who is over a quota hears 429",
-    "DEFAULT_5XX": "Who is sent away because Lambda has no room hears 500",
+    "THROTTLED": ("Who sends too much", 429),
+    "QUOTA_EXCEEDED": ("Who is over a quota", 429),
+    "DEFAULT_5XX": ("Who is sent away because Lambda has no room", 500),
 }
+UNAVAILABLE = str(unavailable("").status)  # as API Gateway writes a status
+RETRY_AFTER_PARAMETER = "gatewayresponse.header.Retry-After"
 
 
 @doctor_check(
@@ -131,15 +136,25 @@ def throttling(stage: LiveStage) -> Iterator[Result]:
 
 @doctor_check(
     "gateway-responses",
-    good="Who is sent away by API Gateway or Lambda hears 503, and tries again.",
+    good=f"Who is sent away by API Gateway or Lambda hears {UNAVAILABLE}, and tries again.",
     why="At 429 some senders drop a delivery for good, and at a bare 500 some try again at once.",
 )
 def own_responses(stage: LiveStage) -> Iterator[Result]:
-    """What API Gateway says instead of us is a 503, as when we say it."""
-    for kind, fault in GATEWAY_RESPONSES.items():
-        if stage.gateway_response(kind).get("statusCode") != "503":
-            change = f"--response-type {kind} --status-code 503"
-            yield warning(f"{fault}.", update_api(stage, change, "put-gateway-response"))
+    """What API Gateway says instead of us has status and Retry-After, as when we say it."""
+    for kind, (who, usual_status) in GATEWAY_RESPONSES.items():
+        response = stage.gateway_response(kind)
+        status = response.get("statusCode", str(usual_status))
+        says_when = RETRY_AFTER_PARAMETER in response.get("responseParameters", {})
+        if status != UNAVAILABLE or not says_when:
+            heard = status if says_when else f"{status} without Retry-After"
+            parameters = json.dumps({RETRY_AFTER_PARAMETER: f"'{RETRY_AFTER}'"})
+            change = (
+                f"--response-type {kind} --status-code {UNAVAILABLE} "
+                f"--response-parameters {shlex.quote(parameters)}"
+            )
+            yield warning(
+                f"{who} hears {heard}.", update_api(stage, change, "put-gateway-response")
+            )
 
 
 def leaking_variables(log_format: str) -> list[str]:

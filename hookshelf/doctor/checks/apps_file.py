@@ -19,7 +19,7 @@ from hookshelf.doctor.registry import doctor_check
     good="The apps file is in order.",
     why="An app that is configured wrongly is answered with 503.",
 )
-def apps_file(stage: LiveStage) -> Iterator[Result]:
+def valid_apps(stage: LiveStage) -> Iterator[Result]:
     """APPS_FILE of this checkout, with the variables that the function has."""
     try:
         check_apps(stage.environment("api_handler"))

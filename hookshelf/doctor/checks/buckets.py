@@ -70,7 +70,7 @@ def tls_only(bucket: LiveBucket) -> Iterator[Result]:
     condition = {"Bool": {"aws:SecureTransport": "false"}}
     resources = [bucket.arn, f"{bucket.arn}/{some_delivery(bucket.paths[0].prefix)}"]
     if not any(denies_everybody(s, "s3:*", resources, condition) for s in bucket.policy):
-        what = f"The policy of bucket {bucket.name} does not refuse requests without TLS."
+        what = f"The bucket {bucket.name} takes requests without TLS."
         yield failure(what, bucket.harden)
 
 

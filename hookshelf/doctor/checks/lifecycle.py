@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chalicelib.keys import is_app, rejected_prefix
+from chalicelib.keys import EVENTS_FOLDER, is_app, rejected_prefix
 from chalicelib.types import Json
 from hookshelf.deploy.bucket import rule_id
 from hookshelf.doctor.findings import Result, failure, ok, warning
@@ -72,14 +72,19 @@ def _prefix(rule: Json) -> str | None:
 
 
 def _reaches_deliveries(rule: Json, prefix: str) -> bool:
-    """Whether a rule can match deliveries below a prefix; no segment of theirs begins with `_`."""
+    """Whether a rule can match deliveries below a prefix.
+
+    No segment of theirs begins with `_`, and none is the folder of compacted files.
+    """
     of_rule = _prefix(rule)
     if of_rule is None:
         return False
     if prefix.startswith(of_rule):
         return True
     below = of_rule.removeprefix(prefix).rstrip("/")
-    return of_rule.startswith(prefix) and all(is_app(part[:1]) for part in below.split("/"))
+    return of_rule.startswith(prefix) and all(
+        is_app(part[:1]) and part != EVENTS_FOLDER for part in below.split("/")
+    )
 
 
 def _expires_only(rule: Json, rejected: str, prefix: str) -> bool:

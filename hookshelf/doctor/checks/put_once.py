@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from chalicelib.keys import RejectedKey
 from chalicelib.types import Json
-from hookshelf.doctor.aws_reader import RUN_AGAIN
+from hookshelf.doctor.aws_reader import FIX_FIRST, RUN_AGAIN
 from hookshelf.doctor.bucket_policy import forbids_overwriting
 from hookshelf.doctor.findings import Result, failure, ok, warning
 from hookshelf.doctor.live_bucket import LiveBucket
@@ -69,7 +69,7 @@ def _not_proved(bucket: LiveBucket, what: str, status: int, response: Json) -> R
     code = response.get("Error", {}).get("Code", "")
     seen = f"Not proved: {bucket.name} responds to {what} with {status} {code}"
     if status != 403:
-        return warning(f"{seen}.", f"Fix that first, and {RUN_AGAIN}.")
+        return warning(f"{seen}.", FIX_FIRST)
     return warning(
         f"{seen}: your credentials lack the permission s3:PutObject.",
         f"Allow s3:PutObject to whoever runs the doctor, and {RUN_AGAIN}; or give --read-only.",
