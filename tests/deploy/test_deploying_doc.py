@@ -282,7 +282,9 @@ class Rehearsal:
     buckets: list[str]  # at the end
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(
+    scope="module", params=[pytest.param("in an empty account", marks=pytest.mark.slow)]
+)
 def rehearsal(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("deploying")
     with pytest.MonkeyPatch.context() as patch:

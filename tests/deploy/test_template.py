@@ -81,6 +81,7 @@ def test_cfn_lint_would_say_what_is_wrong(whole: dict[str, Any]) -> None:
     assert "1500" in errors(broken)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_make_package_makes_a_template_of_every_deployable_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
