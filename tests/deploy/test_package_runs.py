@@ -71,7 +71,10 @@ class Built:
     client: Path  # Lambda's runtime client, for it
 
 
-@pytest.fixture(scope="module", params=["newest", pytest.param("other", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(which, marks=pytest.mark.slow) for which in ("newest", "other")],
+)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     python = best_python() if request.param == "newest" else other_python()
     package = build(ORDER, tmp_path_factory.mktemp("build"), python=python)

@@ -81,6 +81,7 @@ def test_cfn_lint_would_say_what_is_wrong(whole: dict[str, Any]) -> None:
     assert "1500" in errors(broken)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_make_package_makes_a_template_of_every_deployable_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -167,7 +168,9 @@ def test_each_function_has_a_role_of_its_own_with_nothing_too_wide(whole: dict[s
     )
 
 
-def test_only_api_gateway_may_invoke_the_door_and_only_for_this_api(whole: dict[str, Any]) -> None:
+def test_only_api_gateway_may_invoke_the_function_and_only_for_this_api(
+    whole: dict[str, Any],
+) -> None:
     [permission] = of_type(whole, "AWS::Lambda::Permission").values()
 
     assert permission["Principal"] == "apigateway.amazonaws.com"
@@ -184,7 +187,7 @@ def test_functions_run_on_arm_within_their_time_and_log_json(whole: dict[str, An
         assert "ReservedConcurrentExecutions" not in function
 
 
-def test_concurrency_is_reserved_for_the_door_where_it_is_asked_for() -> None:
+def test_concurrency_is_reserved_for_the_http_function_where_it_is_asked_for() -> None:
     merged = template.merge_template(template.Options("dev", reserved=50))["Resources"]
 
     assert merged["APIHandler"]["Properties"]["ReservedConcurrentExecutions"] == 50
@@ -308,7 +311,7 @@ def test_alarms_watch_what_the_functions_write(whole: dict[str, Any]) -> None:
     function = of_type(whole, "AWS::Lambda::Function")["APIHandler"]
     environ = function["Environment"]["Variables"]
     line = metrics.metric_fields(
-        environ, datetime.now(UTC), status=403, app="shop", unconfigured=True
+        environ, datetime.now(UTC), status=403, app="shop", is_unconfigured=True
     )
     written = {
         (one["Namespace"], metric["Name"], tuple(sorted(names)))
@@ -394,6 +397,7 @@ def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: package.Package) -
     assert not any(name.startswith(("hookshelf/", "tests/")) for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_packaging_twice_makes_the_same_zip(tmp_path: Path) -> None:
     order = package_request(ENVIRON, OPTIONS)
