@@ -60,13 +60,19 @@ def client(service: str) -> Any:
 
 @cache
 def _client(service: str, endpoint: str) -> Any:
-    return boto3.session.Session().client(service, endpoint_url=endpoint)
+    return _session().client(service, endpoint_url=endpoint)
 
 
 @cache
 def shared_client(service: str, endpoint: str) -> Any:
     """The one client of a service that hookshelf gets: making one takes longer than its calls."""
-    return boto3.session.Session().client(service, endpoint_url=endpoint)
+    return _session().client(service, endpoint_url=endpoint)
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """One for all, as each reads the models of every service anew."""
+    return boto3.session.Session()
 
 
 def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
