@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -15,6 +16,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from moto.apigateway.models import apigateway_backends
+from moto.awslambda.models import lambda_backends
+from moto.iam.models import iam_backends
+from moto.s3.models import s3_backends
 
 from hookshelf.deploy.bucket import harden
 from hookshelf.deploy.deployment import HANDLERS, function_name
@@ -37,6 +42,17 @@ QUEUES = {name: f"arn:aws:sqs:{HERE}:{name}-letters" for name in ("deliver", "tr
 LOGS = {name: f"arn:aws:logs:{HERE}:log-group:hookshelf-{name}:*" for name in HANDLERS}
 
 
+# What is deployed there: moto's state, in this process.
+SERVICES: dict[str, Any] = {
+    "s3": s3_backends,
+    "iam": iam_backends,
+    "lambda": lambda_backends,
+    "apigateway": apigateway_backends,
+}
+# service, account and region: the backend, and its state
+Account = dict[tuple[str, str, str], tuple[Any, dict[str, Any]]]
+
+
 def client(service: str) -> Any:
     """A client of our own, which hears nothing of what the tests do to boto3's default session."""
     return _client(service, os.environ["AWS_ENDPOINT_URL"])
@@ -44,13 +60,19 @@ def client(service: str) -> Any:
 
 @cache
 def _client(service: str, endpoint: str) -> Any:
-    return boto3.session.Session().client(service, endpoint_url=endpoint)
+    return _session().client(service, endpoint_url=endpoint)
 
 
 @cache
 def shared_client(service: str, endpoint: str) -> Any:
     """The one client of a service that hookshelf gets: making one takes longer than its calls."""
-    return boto3.session.Session().client(service, endpoint_url=endpoint)
+    return _session().client(service, endpoint_url=endpoint)
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """One for all, as each reads the models of every service anew."""
+    return boto3.session.Session()
 
 
 def share_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,24 +145,50 @@ class Deployed:
 
 
 def deploy(project: Path) -> Deployed:
-    """Make a stage as `chalice deploy` leaves it, with all that the doctor would have besides."""
-    list(harden(BUCKET, ["in"]))
-    functions = {handler: _function(handler) for handler in HANDLERS}
-    api = _api(functions["api_handler"])
-    noted = [{"name": name, "lambda_arn": functions[name]} for name in HANDLERS]
+    """A stage as `chalice deploy` leaves it, with all that the doctor would have besides.
+
+    It is deployed once; whoever wants it later gets the account as it was then, into an empty one.
+    """
+    api, account = _deploy_once(os.environ["AWS_ENDPOINT_URL"])
+    themselves = {id(backend): backend for backend, _ in account.values()}  # no state copies them
+    for (service, number, region), (backend, state) in account.items():
+        backend.__dict__ = deepcopy(state, dict(themselves))
+        SERVICES[service][number][region] = backend
+    arn = f"arn:aws:lambda:{HERE}:function:"
+    noted = [
+        {"name": name, "lambda_arn": f"{arn}{function_name(STAGE, name)}"} for name in HANDLERS
+    ]
     url = f"https://{api}.execute-api.us-east-1.amazonaws.com/api/"
     noted.append({"name": "rest_api", "rest_api_id": api, "rest_api_url": url})
     folder = project / ".chalice" / "deployed"
     folder.mkdir(parents=True)
     (folder / f"{STAGE}.json").write_text(json.dumps({"resources": noted}))
-    deployed = Deployed(api, project)
-    deployed.stage(
+    return Deployed(api, project)
+
+
+@cache
+def _deploy_once(endpoint: str) -> tuple[str, Account]:
+    """The API's id, and a copy of all that there is in the account."""
+    list(harden(BUCKET, ["in"]))
+    functions = {handler: _function(handler) for handler in HANDLERS}
+    api = _api(functions["api_handler"])
+    Deployed(api, Path()).stage(
         "/*/*/throttling/rateLimit=50",
         "/*/*/throttling/burstLimit=100",
         "/*/*/logging/loglevel=OFF",
         f"/accessLogSettings/format={ACCESS_LOG}",
     )
-    return deployed
+    there = {
+        (service, number, region): backend
+        for service, backends in SERVICES.items()
+        for number, regions in backends.items()
+        for region, backend in regions.items()
+    }
+    themselves = {id(backend): backend for backend in there.values()}
+    return api, {
+        which: (backend, deepcopy(vars(backend), dict(themselves)))
+        for which, backend in there.items()
+    }
 
 
 def _function(handler: str) -> str:
