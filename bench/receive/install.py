@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.receive import deliveries
 from bench.receive.runtime import Function
-from hookshelf.deploy import package, packaging, template
+from hookshelf.deploy import package, plan, template
 
 PEERS = Path(__file__).parent / "peers"
 BUILD = Path(__file__).parents[2] / "build" / "bench"
@@ -111,7 +111,7 @@ def _in_lambda(function: Function, bucket_url: str) -> Function:
 
 def _runtime(say: Callable[[str], None]) -> Path:
     """An interpreter with what Lambda's runtime holds, bytecode included."""
-    python = packaging.best_python()
+    python = package.best_python()
     home = BUILD / "runtime"
 
     def make(new: Path) -> None:
@@ -122,14 +122,14 @@ def _runtime(say: Callable[[str], None]) -> Path:
     return home / "bin" / "python"
 
 
-def _package(say: Callable[[str], None]) -> tuple[packaging.Package, Path]:
+def _package(say: Callable[[str], None]) -> tuple[package.Package, Path]:
     """Our zip for this machine, by the project's own packaging, and the zip unzipped."""
     say("packaging hookshelf")
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    order = package.order(
+    request = plan.package_request(
         {"ARCHIVE_BUCKETS": "my-bucket"}, template.Options("dev"), architecture=machine
     )
-    built = packaging.build(order, BUILD / "package")
+    built = package.build(request, BUILD / "package")
     folder = BUILD / "hookshelf"
     shutil.rmtree(folder, ignore_errors=True)
     with zipfile.ZipFile(built.zip) as archive:
