@@ -545,7 +545,7 @@ def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
         datetime.now(UTC),
         status=503,
         app="shop",
-        is_unconfigured=True,
+        unconfigured=True,
     )
     made = [
         (directive["Metrics"][0]["Name"], dimensions)

@@ -311,7 +311,7 @@ def test_alarms_watch_what_the_functions_write(whole: dict[str, Any]) -> None:
     function = of_type(whole, "AWS::Lambda::Function")["APIHandler"]
     environ = function["Environment"]["Variables"]
     line = metrics.metric_fields(
-        environ, datetime.now(UTC), status=403, app="shop", is_unconfigured=True
+        environ, datetime.now(UTC), status=403, app="shop", unconfigured=True
     )
     written = {
         (one["Namespace"], metric["Name"], tuple(sorted(names)))

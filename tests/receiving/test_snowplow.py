@@ -693,7 +693,7 @@ def test_after_a_500_nothing_more_is_posted(collector: Collector) -> None:
     after = threads()
     time.sleep(0.5)
 
-    assert after == before
+    assert not after - before  # what others left behind may end meanwhile
     assert len(collector.requests) == 1
 
 
@@ -740,7 +740,7 @@ def test_a_collector_that_hangs_raises_within_the_timeout(collector: Collector) 
     done.set()
     config = json.loads((PROJECT / ".chalice" / "config.json").read_text())
     assert sum(TIMEOUT) + 1 < config["lambda_functions"]["track_s3"]["lambda_timeout"]
-    assert after == before
+    assert not after - before  # what others left behind may end meanwhile
     assert len(collector.requests) == 1
 
 
