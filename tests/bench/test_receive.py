@@ -106,6 +106,7 @@ def test_the_bucket_gives_back_what_was_put_last():
 # --- what is sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", deliveries.HOSTILE)
 def test_a_hostile_body_is_valid_json_of_the_largest_size_that_is_taken(shape):
     body = deliveries.HOSTILE[shape]()

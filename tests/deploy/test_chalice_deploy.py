@@ -19,7 +19,8 @@ import pytest
 from support.local_server import copy_of_project
 from support.project import aws_environ, reset
 
-pytestmark = pytest.mark.xdist_group("chalice deploy")  # one worker, so one rehearsal
+# One worker, so one rehearsal.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chalice deploy")]
 
 BUCKET = "my-webhooks"
 HANDLERS = {"": "app.app", "-deliver": "app.deliver", "-track_s3": "app.track_s3"}

@@ -24,6 +24,8 @@ from hookshelf.deploy.plan import Build, DeployRequest, make_plan
 from hookshelf.deploy.progress import Progress, silent
 from hookshelf.deploy.stack import MAX_POLLS, Stack, StackEvent, wait_and_report, wait_until_idle
 
+pytestmark = pytest.mark.slow  # each deploys a stage; tests/smoke keeps one for every save
+
 DEPLOY = ["deploy", "--stage", "dev", "--no-doctor"]
 FIRST = [*DEPLOY, "--bucket", "my-webhooks", "--create-bucket"]
 CODE = "hookshelf-code-123456789012-us-east-1"

@@ -66,6 +66,7 @@ def errors(document: str) -> list[str]:
     return [str(match) for match in cfnlint.api.lint(document, regions=["us-east-1"])]
 
 
+@pytest.mark.slow
 def test_the_template_passes_cfn_lint_before_and_after_sam(
     packaged: package.Package, whole: dict[str, Any]
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_template_passes_cfn_lint_before_and_after_sam(
     assert errors(json.dumps(whole)) == []
 
 
+@pytest.mark.slow
 def test_cfn_lint_would_say_what_is_wrong(whole: dict[str, Any]) -> None:
     broken = json.dumps(whole).replace('"Timeout": 15', '"Timeout": 1500')
 

@@ -293,6 +293,7 @@ def test_the_command_for_a_notification_posts_to_the_collector(installed: Path) 
     assert posts == ["/com.snowplowanalytics.snowplow/tp2"]
 
 
+@pytest.mark.slow
 def test_the_token_commands_make_a_token_and_leave_only_the_newest(moto_endpoint: str) -> None:
     stage = deploy(moto_endpoint)
     new, rotated, listed, revoked = [

@@ -113,6 +113,7 @@ def printed(done: subprocess.CompletedProcess[str]) -> object:
     return found
 
 
+@pytest.mark.slow
 def test_one_module_and_one_sample_add_a_source(project: Path) -> None:
     write_module(project)
     sample = record(project)
@@ -150,6 +151,7 @@ def test_the_one_command_passes_as_it_stands(project: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_a_module_without_a_sample_fails(project: Path) -> None:
     write_module(project)
     done = prove(project, only="every_source_has_a_sample")
