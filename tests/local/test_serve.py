@@ -184,7 +184,7 @@ def test_there_is_one_apps_file_which_is_named_and_counts(copy: Path, named: str
 
     assert (status, response["reason"]) == (403, "Invalid signature")
     assert f"\nApps file: {file}: sendgrid.\n" in server.welcome
-    assert "\nApps with a key for trying out: github, meta, slack, " in server.welcome
+    assert "\nApps with a key for trying out: github, meta, payments, slack, " in server.welcome
 
 
 def test_the_apps_file_is_named_with_what_it_configures(project: Path) -> None:

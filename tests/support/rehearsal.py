@@ -154,6 +154,8 @@ def deploy(project: Path) -> Deployed:
     for (service, number, region), (backend, state) in account.items():
         backend.__dict__ = deepcopy(state, dict(themselves))
         SERVICES[service][number][region] = backend
+        if service == "lambda":
+            _index_functions(backend)
     arn = f"arn:aws:lambda:{HERE}:function:"
     noted = [
         {"name": name, "lambda_arn": f"{arn}{function_name(STAGE, name)}"} for name in HANDLERS
@@ -164,6 +166,14 @@ def deploy(project: Path) -> Deployed:
     folder.mkdir(parents=True)
     (folder / f"{STAGE}.json").write_text(json.dumps({"resources": noted}))
     return Deployed(api, project)
+
+
+def _index_functions(backend: Any) -> None:
+    """Find functions by ARN again: moto does so by weak references, which no copy follows."""
+    storage = backend._lambdas
+    storage._arns.clear()
+    for versions in storage._functions.values():
+        storage._arns[versions["latest"].function_arn] = versions["latest"]
 
 
 @cache
