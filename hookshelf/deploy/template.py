@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib import tokens
-from chalicelib.responses import NO_SUCH_PATH
+from chalicelib.responses import NO_SUCH_PATH, RETRY_AFTER
 from chalicelib.types import Json
 from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import (
@@ -188,7 +188,7 @@ def _gateway_response(status: str, reason: str) -> Json:
         "responseTemplates": {"application/json": body},
     }
     if status == "503":
-        response["responseParameters"] = {"gatewayresponse.header.Retry-After": "'30'"}
+        response["responseParameters"] = {"gatewayresponse.header.Retry-After": f"'{RETRY_AFTER}'"}
     return response
 
 

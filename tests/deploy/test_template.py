@@ -13,6 +13,7 @@ from support.policies import wide
 from support.project import PROJECT
 
 from chalicelib import metrics
+from chalicelib.responses import NO_SUCH_PATH, RETRY_AFTER
 from hookshelf.deploy import __main__ as deploy_main
 from hookshelf.deploy import package, template
 from hookshelf.deploy.alarms import alarms
@@ -259,7 +260,7 @@ def test_api_gateways_own_refusals_make_senders_try_again(whole: dict[str, Any])
     for kind in ("THROTTLED", "QUOTA_EXCEEDED", "DEFAULT_5XX"):
         assert responses[kind]["statusCode"] == "503"
         assert responses[kind]["responseParameters"] == {
-            "gatewayresponse.header.Retry-After": "'30'"
+            "gatewayresponse.header.Retry-After": f"'{RETRY_AFTER}'"
         }
     for response in responses.values():
         assert json.loads(response["responseTemplates"]["application/json"])["result"] == "fail"
@@ -270,7 +271,7 @@ def test_a_wrong_path_is_told_the_right_one(whole: dict[str, Any]) -> None:
     responses = api["Body"]["x-amazon-apigateway-gateway-responses"]
     body = responses["MISSING_AUTHENTICATION_TOKEN"]["responseTemplates"]["application/json"]
 
-    assert json.loads(body)["reason"] == "No such path: POST /input?token=…&app=…"
+    assert json.loads(body)["reason"] == NO_SUCH_PATH.reason
     assert body.isascii()  # CloudFormation makes question marks of the rest
 
 
