@@ -2,7 +2,7 @@
 
 The port of receiving puts once, gets and lists; this one adds ranges, conditions and deleting. A
 store that knows no conditions (`rclone serve s3`) answers them as if they held: then one writer at
-a time is its user's promise, and `conditions()` finds it out before the first put.
+a time is its user's promise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
 from chalicelib.store import open_store
+from hookshelf.reading.errors import ReadingError
 from hookshelf.reading.values import Read
 
 
@@ -56,7 +57,7 @@ class ReadingStore(Protocol):
 
 
 def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:
-    """The store of a bucket: the kind that receiving would choose."""
+    """The store of a bucket: the kind that receiving would choose. Raises ReadingError."""
     kind = type(open_store(settings, bucket)).__name__
     if kind == "FolderStore":
         from hookshelf.reading.store.folder import ReadingFolder
@@ -66,6 +67,8 @@ def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:
         from hookshelf.reading.store.s3_obstore import ReadingObstore
 
         return ReadingObstore(settings, bucket)
-    from hookshelf.reading.store.s3_boto3 import ReadingBoto3
+    if kind == "Boto3Store":
+        from hookshelf.reading.store.s3_boto3 import ReadingBoto3
 
-    return ReadingBoto3(settings, bucket)
+        return ReadingBoto3(settings, bucket)
+    raise ReadingError(f"What {kind} keeps cannot be read back: nothing in reading/store/ does")
