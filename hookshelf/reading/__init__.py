@@ -15,6 +15,7 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
                                 type= id= correlation= app= since= until= limit= all=
     count(by=[…], …)            events and repeats by fields of COUNTABLE     Counted: .rows, .read
     deliveries(…)               keys, sizes and states, oldest first          Deliveries: iterate
+                                whole=True: with bodies and metadata, quickly
     delivery(hash_or_key)       one, with its exact body and metadata         ArchivedDelivery
     events_of(delivery)         what it carries                               list[ArchivedEvent]
     refused(…)                  what lies under `_rejected/`                  Deliveries
@@ -31,6 +32,7 @@ How it is made, from the outside in; each part knows only those below it:
 
     archive.py                  the value above: opens stores, finds streams, and asks
     lookup.py scan.py           few rows by subject, id or correlation; all rows, in SQL
+    listing.py bodies.py        which deliveries there are; all of them, whole
     compact.py                  the writer: what is to do, in which order, what is deleted last
     merge.py                    rows of files and of raw objects -> one sorted, checked file
     manifest.py                 the log of what there is and what was changed

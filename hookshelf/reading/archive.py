@@ -123,14 +123,32 @@ class Archive:
         return Queried(columns, rows, read)
 
     def deliveries(
-        self, *, app: str | None = None, since: Moment = None, until: Moment = None
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        whole: bool = False,
     ) -> Deliveries:
-        """Every delivery, by app and arrival; bodies are not read."""
-        from hookshelf.reading.listing import deliveries_of
+        """Every delivery, by app and arrival; `whole` gives each with its body and metadata.
+
+        Whole ones come in order of arrival file by file, and what is raw after them.
+        """
+        from hookshelf.reading.bodies import whole_deliveries
+        from hookshelf.reading.listing import deliveries_of, with_body
 
         read = Read()
         selection = self._selection(since, until)
         streams = self._opened(read, app)
+        if whole:
+            return Deliveries(
+                (
+                    with_body(bucket, delivery.key, delivery.obj, delivery.state)
+                    for bucket, stream in streams
+                    for delivery in whole_deliveries(bucket, read, stream, selection)
+                ),
+                read,
+            )
         return Deliveries(
             (
                 delivery

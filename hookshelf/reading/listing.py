@@ -64,10 +64,10 @@ def whole(bucket: Bucket, read: Read, stream: Stream, text: str) -> ArchivedDeli
     try:
         obj = bucket.store.load(read, str(key))
         read.add(raw_objects=1)
-        return _with_body(bucket, key, obj, "raw")
+        return with_body(bucket, key, obj, "raw")
     except NotFound:
         rows = stored_rows(bucket, read, stream, key)
-    return _with_body(bucket, key, rebuilt(rows, key), "compacted") if rows else None
+    return with_body(bucket, key, rebuilt(rows, key), "compacted") if rows else None
 
 
 def refused(
@@ -145,9 +145,8 @@ def _listed(bucket: Bucket, text: str, state: str, size: int | None) -> Archived
     return ArchivedDelivery(bucket.name, text, key.app, key.arrived, key.sha256, state, size)
 
 
-def _with_body(
-    bucket: Bucket, key: DeliveryKey, obj: ArchiveObject, state: str
-) -> ArchivedDelivery:
+def with_body(bucket: Bucket, key: DeliveryKey, obj: ArchiveObject, state: str) -> ArchivedDelivery:
+    """A delivery that was read, or put together from rows."""
     return ArchivedDelivery(
         bucket.name,
         str(key),

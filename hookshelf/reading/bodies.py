@@ -1,0 +1,139 @@
+"""Every delivery whole, quickly: compacted ones are put together many at a time, without raw.
+
+A file is sorted by subject, so a delivery's rows lie all over it. They are parted by day first (by
+hour, where the file is a day's), and each part is put together on its own: one pass over the file,
+and the memory of one part.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from chalicelib.bodies import CONTENT_TYPES
+from chalicelib.delivery import ArchiveObject
+from chalicelib.keys import DeliveryKey, parse_key
+from hookshelf.reading.bucket import Bucket, temporary_folder
+from hookshelf.reading.errors import Gone, TooQuick
+from hookshelf.reading.files import CompactedFile, listed_files
+from hookshelf.reading.lookup import uncovered_raw, within
+from hookshelf.reading.merge import files_table
+from hookshelf.reading.raw import load_all
+from hookshelf.reading.selection import Selection
+from hookshelf.reading.values import Read, Stream
+
+_ATTEMPTS = 8
+_FETCHED = 256  # deliveries at a time; their bodies are in memory
+_ROWS_AT_ONCE = 100_000  # of a file that is not parted
+_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
+_PART = {"month": 8, "day": 11, "hour": 11}  # characters of it that the rows of a part share
+
+
+class WholeDelivery(NamedTuple):
+    """One delivery as it was received."""
+
+    key: DeliveryKey
+    obj: ArchiveObject
+    state: str  # `raw`, or `compacted`: put together from a file; its raw object may be gone
+
+
+def whole_deliveries(
+    bucket: Bucket, read: Read, stream: Stream, selection: Selection, *, memory_mb: int = 400
+) -> Iterator[WholeDelivery]:
+    """Every delivery that arrived when it is asked for, each once.
+
+    File by file, each in order of arrival, then what is raw. Where a file is replaced meanwhile the
+    files are listed again, and what was given already is left out. Raises TooQuick.
+    """
+    given: set[str] = set()
+    for _ in range(_ATTEMPTS):
+        try:
+            files = listed_files(bucket, read, stream)
+            for file in files.counting:
+                if within(file.footer, selection):
+                    yield from _new(_compacted(bucket, read, file, selection, memory_mb), given)
+            raw = uncovered_raw(bucket, read, stream, files, selection)
+            for delivery, obj in load_all(bucket, read, raw):
+                yield from _new([WholeDelivery(delivery.key, obj, "raw")], given)
+            return
+        except Gone:
+            continue
+    raise TooQuick(stream)
+
+
+def _new(
+    deliveries: Iterator[WholeDelivery] | list[WholeDelivery], given: set[str]
+) -> Iterator[WholeDelivery]:
+    for delivery in deliveries:
+        if delivery.obj.key not in given:
+            given.add(delivery.obj.key)
+            yield delivery
+
+
+def _compacted(
+    bucket: Bucket, read: Read, file: CompactedFile, selection: Selection, memory_mb: int
+) -> Iterator[WholeDelivery]:
+    path = bucket.local(read, file.entry, file.footer, None)
+    folder = temporary_folder(bucket)
+    config: dict[str, Any] = {
+        "memory_limit": f"{memory_mb}MB",
+        "temp_directory": str(folder / "spill"),
+    }
+    try:
+        with duckdb.connect(":memory:", config=config) as engine:
+            engine.execute("SET enable_progress_bar = false")
+            try:
+                parts = _parted(engine, path, file, folder)
+            except duckdb.IOException:
+                raise Gone(file.entry.key) from None
+            bucket.check(file.entry)
+            read.add(files=1)
+            for part in parts:
+                yield from _put_together(engine, part, selection)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parted(
+    engine: duckdb.DuckDBPyConnection, path: Path, file: CompactedFile, folder: Path
+) -> list[str]:
+    """Tables, in SQL, of the rows of a file: by arrival, and all rows of a delivery in one."""
+    columns = "delivery, position, batch, metadata, before, data, after, derived"
+    if file.footer.rows <= _ROWS_AT_ONCE:
+        engine.execute(f"CREATE TABLE part AS SELECT {columns} FROM {files_table([path])}")
+        return ["part"]
+    target = folder / "parts"
+    engine.execute("SET preserve_insertion_order = false")
+    engine.execute("SET partitioned_write_flush_threshold = 16384")
+    engine.execute(
+        f"COPY (SELECT {columns}, {_NAME}[:{_PART[file.key.span]}] AS part "
+        f"FROM {files_table([path])}) "
+        f"TO '{target}' (FORMAT parquet, PARTITION_BY (part), COMPRESSION lz4)"
+    )
+    return [files_table(sorted(part.iterdir())) for part in sorted(target.iterdir())]
+
+
+def _put_together(
+    engine: duckdb.DuckDBPyConnection, part: str, selection: Selection
+) -> Iterator[WholeDelivery]:
+    """See rows.rebuilt: the same, for all deliveries of a part. A body with events is UTF-8."""
+    cursor = engine.execute(
+        f"""
+        SELECT delivery, any_value(metadata) FILTER (position = 0),
+            any_value(before) FILTER (position = 0 AND (derived OR batch = 0)),
+            string_agg(try(decode(before)) || data || try(decode(after)), ''
+                ORDER BY position) FILTER (NOT derived AND batch > 0)
+        FROM {part} GROUP BY delivery ORDER BY {_NAME}"""
+    )
+    while rows := cursor.fetchmany(_FETCHED):
+        for name, metadata, body, text in rows:
+            key = parse_key(name)
+            assert isinstance(key, DeliveryKey)
+            if selection.has(key.arrived):
+                body = text.encode() if body is None else body
+                obj = ArchiveObject(name, body, CONTENT_TYPES[key.extension], metadata or {})
+                yield WholeDelivery(key, obj, "compacted")
