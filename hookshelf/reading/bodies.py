@@ -21,7 +21,7 @@ from hookshelf.reading.bucket import Bucket, temporary_folder
 from hookshelf.reading.errors import Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import uncovered_raw, within
-from hookshelf.reading.merge import files_table
+from hookshelf.reading.merge import KEY_NAME, files_table
 from hookshelf.reading.raw import load_all
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Stream
@@ -29,8 +29,7 @@ from hookshelf.reading.values import Read, Stream
 _ATTEMPTS = 8
 _FETCHED = 256  # deliveries at a time; their bodies are in memory
 _ROWS_AT_ONCE = 100_000  # of a file that is not parted
-_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
-_PART = {"month": 8, "day": 11, "hour": 11}  # characters of it that the rows of a part share
+_PART = {"month": 8, "day": 11, "hour": 11}  # of a key's name, shared in a part
 
 
 class WholeDelivery(NamedTuple):
@@ -110,7 +109,7 @@ def _parted(
     engine.execute("SET preserve_insertion_order = false")
     engine.execute("SET partitioned_write_flush_threshold = 16384")
     engine.execute(
-        f"COPY (SELECT {columns}, {_NAME}[:{_PART[file.key.span]}] AS part "
+        f"COPY (SELECT {columns}, {KEY_NAME}[:{_PART[file.key.span]}] AS part "
         f"FROM {files_table([path])}) "
         f"TO '{target}' (FORMAT parquet, PARTITION_BY (part), COMPRESSION lz4)"
     )
@@ -127,7 +126,7 @@ def _put_together(
             any_value(before) FILTER (position = 0 AND (derived OR batch = 0)),
             string_agg(try(decode(before)) || data || try(decode(after)), ''
                 ORDER BY position) FILTER (NOT derived AND batch > 0)
-        FROM {part} GROUP BY delivery ORDER BY {_NAME}"""
+        FROM {part} GROUP BY delivery ORDER BY {KEY_NAME}"""
     )
     while rows := cursor.fetchmany(_FETCHED):
         for name, metadata, body, text in rows:

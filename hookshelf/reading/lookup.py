@@ -15,6 +15,7 @@ from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
+from hookshelf.reading.merge import KEY_NAME
 from hookshelf.reading.raw import load_all, raw_between
 from hookshelf.reading.rows import Row, to_rows
 from hookshelf.reading.selection import Selection, ignoring_case
@@ -206,11 +207,10 @@ def _conditions(selection: Selection) -> Iterator[tuple[str, list[Any]]]:
         if (value := getattr(selection, name)) is not None:
             yield f"{name} = ?", [value]
     # The column has milliseconds and is what row groups are chosen by; the key is exact.
-    name = "split_part(delivery, '/', -1)"
     if since := selection.since:
-        yield f"arrived >= ? AND {name} >= ?", [_naive(milliseconds(since)), stamp(since)]
+        yield f"arrived >= ? AND {KEY_NAME} >= ?", [_naive(milliseconds(since)), stamp(since)]
     if until := selection.until:
-        yield f"arrived <= ? AND {name} < ?", [_naive(until), stamp(until)]
+        yield f"arrived <= ? AND {KEY_NAME} < ?", [_naive(until), stamp(until)]
 
 
 def _quoted(value: str | datetime) -> str:

@@ -38,6 +38,7 @@ COLUMNS = (
     ("derived", "BOOLEAN", "BOOLEAN"),
 )
 NAMES = ", ".join(name for name, _, _ in COLUMNS)
+KEY_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
 _LINE = {name: kind for name, _, kind in COLUMNS if kind}
 _encode = msgspec.json.Encoder()
 

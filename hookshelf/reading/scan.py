@@ -19,7 +19,14 @@ from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import literal, uncovered_raw, within
-from hookshelf.reading.merge import COLUMNS, ROWS_AT_A_TIME, Parts, files_table, lines_select
+from hookshelf.reading.merge import (
+    COLUMNS,
+    KEY_NAME,
+    ROWS_AT_A_TIME,
+    Parts,
+    files_table,
+    lines_select,
+)
 from hookshelf.reading.rows import Row
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
@@ -42,10 +49,8 @@ COUNTABLE = {
     "correlation": "correlation",
 }
 
-# A key's name begins with the exact arrival.
-_NAME = "split_part(delivery, '/', -1)"
 _RANK = " ".join(f"WHEN '{verdict}' THEN {rank}" for rank, verdict in enumerate(BEST_FIRST))
-_PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {_NAME}, delivery, position"
+_PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {KEY_NAME}, delivery, position"
 
 
 class Scan:
@@ -135,8 +140,9 @@ class Scan:
             if all
             else "(SELECT *, 1 AS nth FROM events_once)"
         )
-        order = f"time, {_NAME}, position"
-        newest = f"ORDER BY time DESC, {_NAME} DESC, position DESC LIMIT {limit}" if limit else ""
+        order = f"time, {KEY_NAME}, position"
+        backwards = f"time DESC, {KEY_NAME} DESC, position DESC"
+        newest = f"ORDER BY {backwards} LIMIT {limit}" if limit else ""
         cursor = self.sql.execute(
             f"SELECT {names}, times, nth > 1, app, bucket FROM "
             f"(SELECT * FROM {table} {newest}) ORDER BY {order}"
