@@ -26,6 +26,7 @@ from bench.reading.generated import verified_object
 from bench.reading.peers import RawJson
 from bench.reading.store_server import Counts, StoreServer
 from chalicelib.delivery import Delivery
+from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER
 from hookshelf import Archive
 from hookshelf.local.traffic import Traffic
 
@@ -160,7 +161,7 @@ def compacting(figures: Figures) -> None:
     day = archives.make_received(archives.day)
     runs = []
     for _ in range(ROUNDS):
-        for compacted in ("layer=events", "_manifests"):
+        for compacted in (EVENTS_FOLDER, MANIFESTS_FOLDER):
             shutil.rmtree(day / compacted, ignore_errors=True)
         archives.say("compacting a day of 200,000 events")
         runs.append(_compacted(day))

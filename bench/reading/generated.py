@@ -41,9 +41,11 @@ class GeneratedStore(ReadingFolder):
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
         """See ReadingStore.folders."""
-        if prefix == app_prefix("", APP):
-            return [f"dt={day.isoformat()}" for day in self._days]
-        return super().folders(read, prefix)
+        if not prefix.startswith(app_prefix("", APP)):
+            return super().folders(read, prefix)
+        days = [day_prefix("", APP, day) for day in self._days]
+        below = [day.removeprefix(prefix) for day in days if day.startswith(prefix)]
+        return sorted({folders.partition("/")[0] for folders in below if folders})
 
     def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
         """See ReadingStore.entries."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chalicelib.keys import is_of_days, is_reserved
 from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import streams_below
@@ -377,7 +378,8 @@ def _folder(folder: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[B
     folder = folder.resolve()
     below = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     is_bucket = any(
-        name.startswith(("layer=", "_")) or any((folder / name).glob("dt=*")) for name in below
+        is_reserved(name) or any(is_of_days(inner.name) for inner in (folder / name).iterdir())
+        for name in below
     )
     root, buckets = (folder.parent, [folder.name]) if is_bucket else (folder, sorted(below))
     places = tuple(place for name in buckets if (place := parse_bucket_path(name)))

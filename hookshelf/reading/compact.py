@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from random import uniform
 
-from chalicelib.keys import DeliveryKey, EventsKey, parse_key
+from chalicelib.keys import DeliveryKey, EventsKey, by_arrival, day_of, parse_key
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone, Lossy, ReadingError, Taken
@@ -380,11 +380,11 @@ class _Work:
         merged: Merged,
         held: dict[str, Held],
     ) -> Footer:
-        names = sorted(held, key=lambda key: key.rpartition("/")[2])
+        names = sorted(held, key=by_arrival)
         arrived = [parse_key(name).arrived for name in names[:1] + names[-1:]]  # type: ignore[union-attr]
         days: dict[str, list[str]] = {}
         for name in names:
-            days.setdefault(name.rpartition("/dt=")[2][:10], []).append(name)
+            days.setdefault(day_of(name).isoformat(), []).append(name)
         return Footer(
             start=self._start(interval[0]),
             end=interval[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chalicelib.keys import EVENTS_FOLDER, is_app, is_path
+from chalicelib.keys import EVENTS_FOLDER, app_in, is_app, is_of_days, is_path
 from chalicelib.settings import BucketPath
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.values import Read, Stream
@@ -47,13 +47,13 @@ def _folders_below(
         prefixes = []
         for (prefix, name), inner in zip(below, inside, strict=True):
             yield prefix, name, inner
-            if is_path(prefix + name) and not all(folder.startswith("dt=") for folder in inner):
+            if is_path(prefix + name) and not all(map(is_of_days, inner)):
                 prefixes.append(f"{prefix}{name}/")
 
 
 def _apps(name: str, inside: list[str]) -> Iterator[str]:
     """The apps that a folder shows: itself, or those of the compacted files."""
     if name == EVENTS_FOLDER:
-        yield from filter(is_app, (folder.removeprefix("app=") for folder in inside))
-    elif is_app(name) and any(folder.startswith("dt=") for folder in inside):
+        yield from filter(None, map(app_in, inside))
+    elif is_app(name) and any(map(is_of_days, inside)):
         yield name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from chalicelib.keys import DeliveryKey, parse_key
+from chalicelib.keys import DeliveryKey, by_arrival, parse_key
 from hookshelf.reading.rows import Row
 from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Stream
 
@@ -31,9 +31,8 @@ def collapsed(rows: Iterable[tuple[Stream, Row]], *, all: bool = False) -> list[
 
 
 def _preference(row: Row) -> tuple[int, str, str, int]:
-    # A key's name begins with the exact arrival.
-    name = row.delivery.rpartition("/")[2]
-    return _RANK.get(row.verdict, len(_RANK)), name, row.delivery, row.position
+    rank = _RANK.get(row.verdict, len(_RANK))
+    return rank, by_arrival(row.delivery), row.delivery, row.position
 
 
 def event_of(stream: Stream, row: Row, *, times: int, repeat: bool) -> ArchivedEvent:

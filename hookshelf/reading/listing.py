@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time
 
 from chalicelib.delivery import ArchiveObject
-from chalicelib.keys import DeliveryKey, RejectedKey, UnknownKey, parse_key, rejected_prefix
+from chalicelib.keys import (
+    DeliveryKey,
+    RejectedKey,
+    UnknownKey,
+    by_arrival,
+    parse_key,
+    rejected_prefix,
+)
 from chalicelib.store import NotFound
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery, TooQuick
@@ -44,7 +51,7 @@ def deliveries_of(
     found = (_listed(bucket, key, state, sizes.get(key)) for key, state in keys.items())
     return sorted(
         (delivery for delivery in found if selection.has(delivery.arrived)),
-        key=lambda delivery: delivery.key.rpartition("/")[2],
+        key=lambda delivery: by_arrival(delivery.key),
     )
 
 

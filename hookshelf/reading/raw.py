@@ -9,10 +9,13 @@ from hashlib import blake2b
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import (
+    DAY_LEVELS,
     DeliveryKey,
     UnknownKey,
     app_prefix,
+    day_in,
     day_prefix,
+    is_of_days,
     parse_key,
     seek,
 )
@@ -42,9 +45,7 @@ def raw_between(
     after = "" if start <= BEGINNING else seek(stream.prefix, stream.app, start)
     stop = seek(stream.prefix, stream.app, end) if end else None
     for entry in bucket.store.entries(read, app_prefix(stream.prefix, stream.app), after=after):
-        # A path below may sort between (`bucket=events/shop` beside app=shop): only our own key,
-        # or one in our own folders of days, says that we are past the end.
-        if stop and entry.key >= stop and entry.key.startswith(_days(stream)):
+        if stop and entry.key >= stop:
             return
         if (key := _ours(entry.key, stream)) is not None:
             yield RawDelivery(key, entry.size)
@@ -62,13 +63,15 @@ def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[Ra
 
 def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
     """The days that have raw deliveries; one LIST per 1,000 days."""
-    days = []
-    for name in bucket.store.folders(read, app_prefix(stream.prefix, stream.app)):
-        try:
-            days.append(date.fromisoformat(name.removeprefix("dt=")))
-        except ValueError:
-            continue
-    return sorted(days)
+    below = app_prefix(stream.prefix, stream.app)
+    folders = list(filter(is_of_days, bucket.store.folders(read, below)))
+    for _ in range(1, DAY_LEVELS):
+        folders = [
+            f"{folder}/{name}"
+            for folder in folders
+            for name in bucket.store.folders(read, f"{below}{folder}/")
+        ]
+    return sorted(day for folder in folders if (day := day_in(folder)) is not None)
 
 
 def load_all(
@@ -104,10 +107,6 @@ def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | 
         return None
     read.add(raw_objects=1)
     return obj
-
-
-def _days(stream: Stream) -> str:
-    return f"{app_prefix(stream.prefix, stream.app)}dt="
 
 
 def _ours(text: str, stream: Stream) -> DeliveryKey | None:

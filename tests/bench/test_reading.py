@@ -23,11 +23,14 @@ from bench.reading.peers import HourlyGzip, RawJson
 from bench.reading.store_server import Counts, StoreServer
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
+from chalicelib.keys import day_prefix
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import Store, open_store
 from hookshelf.local.traffic import Traffic
-from hookshelf.reading.values import Read
+from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.raw import raw_days
+from hookshelf.reading.values import Read, Stream
 
 UNTIL = datetime(2025, 9, 3, tzinfo=UTC)
 
@@ -159,8 +162,8 @@ def test_a_generated_store_has_each_delivery_on_its_day_and_keeps_none(
     read = Read()
     loaded = [
         store.load(read, entry.key)
-        for folder in store.folders(read, f"{APP}/")
-        for entry in store.entries(read, f"{APP}/{folder}/")
+        for day in raw_days(Bucket("bucket", store), read, Stream("bucket", "", APP))
+        for entry in store.entries(read, day_prefix("", APP, day))
     ]
 
     assert loaded == [verified_object(delivery) for delivery in deliveries]

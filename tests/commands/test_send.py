@@ -57,8 +57,8 @@ class Served:
         root = self.project / "archive" / "events"
         return [
             (path.relative_to(root).as_posix(), path.read_bytes())
-            for path in sorted((root / self.path).glob("[!_]*/*/*/*"))
-            if path.suffix != ".meta"
+            for path in sorted((root / self.path).glob("[!_]*/**/*"))
+            if path.is_file() and path.suffix != ".meta"
         ]
 
     def verify(self, *arguments: str) -> Result:

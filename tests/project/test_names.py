@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 import pytest
-from support.modules import PRODUCT, relative, tree_of
+from support.modules import EVERYTHING, PRODUCT, relative, tree_of
 
 TREES = {relative(path): tree_of(path) for path in PRODUCT}
 
@@ -230,3 +230,47 @@ def test_what_anybody_may_write_is_no_fact(code: str) -> None:
     trees = {"a.py": ast.parse(code), "b.py": ast.parse(code)}
 
     assert [said_twice(trees, facts) for facts in FACTS] == [{}] * len(FACTS)
+
+
+# --- keys
+
+# What keys are made of. Docstrings and comments may show a key; only the grammar may spell one.
+OF_KEYS = re.compile(r"\b(dt|hh|month|layer)=|\b_(rejected|redacted|manifests)\b")
+GRAMMAR = "chalicelib/keys.py"
+BENCH = {
+    relative(path): tree_of(path) for path in EVERYTHING if relative(path).startswith("bench/")
+}
+
+
+def spelled_keys(tree: ast.Module) -> list[str]:
+    """The texts of a module that hold a part of a key."""
+    return [text for text in texts(tree) if OF_KEYS.search(text)]
+
+
+def test_no_module_but_the_grammar_spells_a_key() -> None:
+    trees = {module: tree for module, tree in (TREES | BENCH).items() if module != GRAMMAR}
+
+    assert BENCH
+    assert {name: found for name, tree in trees.items() if (found := spelled_keys(tree))} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'folder.startswith("dt=")',
+        'f"{prefix}{app}/dt={day}/hh={hour:02}/"',
+        'key.rpartition("/dt=")',
+        'events = f"layer=events/app={app}/month={month}/"',
+        '(root / "_rejected").glob("*")',
+        'f"_manifests/{app}/"',
+    ],
+)
+def test_the_search_for_spelled_keys_sees_them(code: str) -> None:
+    assert spelled_keys(ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "code", ["'Below _rejected/, by dt=.'", "def f():\n    'By dt=.'", "to_rejected('&app=shop')"]
+)
+def test_what_spells_no_key_is_let_be(code: str) -> None:
+    assert not spelled_keys(ast.parse(code))

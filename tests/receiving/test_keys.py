@@ -9,15 +9,31 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.keys import (
+    DAY_LEVELS,
+    EVENTS_FOLDER,
     EXTENSIONS,
+    MANIFESTS_FOLDER,
     DeliveryKey,
+    EventsKey,
+    ManifestKey,
     RejectedKey,
     UnknownKey,
+    app_in,
     app_prefix,
+    by_arrival,
+    day_folder,
+    day_in,
+    day_of,
+    day_prefix,
     hour_prefix,
     is_app,
+    is_of_days,
     is_path,
+    is_reserved,
+    parse_events,
     parse_key,
+    parse_manifest,
+    past_deliveries,
     rejected_prefix,
 )
 
@@ -51,6 +67,23 @@ REJECTED = {
     ),
     f"events/in/_rejected/Shop-2_eu/dt=0001-01-01/{DIGEST}.bin": RejectedKey(
         "events/in/", "Shop-2_eu", date(1, 1, 1), DIGEST
+    ),
+}
+COMPACTED = {
+    "layer=events/app=shop/month=2026-11/2026-11-20T14.parquet": EventsKey(
+        "", "shop", datetime(2026, 11, 20, 14, tzinfo=UTC), "hour"
+    ),
+    "events/in/layer=events/app=Shop-2_eu/month=2026-11/2026-11-20.parquet": EventsKey(
+        "events/in/", "Shop-2_eu", datetime(2026, 11, 20, tzinfo=UTC), "day"
+    ),
+    "layer=events/app=shop/month=2026-02/2026-02.parquet": EventsKey(
+        "", "shop", datetime(2026, 2, 1, tzinfo=UTC), "month"
+    ),
+}
+MANIFESTS = {
+    "_manifests/shop/00000001.json": ManifestKey("", "shop", 1),
+    "events/in/_manifests/Shop-2_eu/12345678.json": ManifestKey(
+        "events/in/", "Shop-2_eu", 12_345_678
     ),
 }
 VERSION_1 = DELIVERIES | REJECTED
@@ -143,6 +176,14 @@ def test_version_1_is_written_like_this_for_ever(key, meaning):
 @pytest.mark.parametrize(("key", "meaning"), VERSION_1.items())
 def test_version_1_is_read_like_this_for_ever(key, meaning):
     assert parse_key(key) == meaning
+
+
+@pytest.mark.parametrize(("key", "meaning"), (COMPACTED | MANIFESTS).items())
+def test_compacted_files_and_the_manifest_log_are_written_like_this_for_ever(key, meaning):
+    parse = parse_events if isinstance(meaning, EventsKey) else parse_manifest
+
+    assert str(meaning) == key
+    assert parse(key) == meaning
 
 
 def test_the_extensions_of_version_1_are_frozen_too():
@@ -238,6 +279,45 @@ def test_a_delivery_lies_below_its_app_and_its_hour(key):
 
     assert hour.startswith(app_prefix(key.prefix, key.app))
     assert str(key).startswith(hour)
+
+
+@given(deliveries)
+def test_the_day_of_a_delivery_is_read_from_its_folders_and_from_its_key(key):
+    day = key.arrived.date()
+    folders = str(key).removeprefix(app_prefix(key.prefix, key.app)).split("/")[:DAY_LEVELS]
+
+    assert day_in("/".join(folders)) == day_of(str(key)) == day
+    assert is_of_days(folders[0])
+    assert str(key).startswith(day_prefix(key.prefix, key.app, day))
+
+
+@given(deliveries, deliveries)
+def test_deliveries_of_whatever_apps_are_sorted_by_arrival(one, other):
+    assume(one.arrived != other.arrived)
+    earlier, later = sorted((one, other), key=lambda key: key.arrived)
+
+    assert by_arrival(str(earlier)) < by_arrival(str(later))
+
+
+@given(deliveries)
+def test_what_is_past_the_deliveries_of_an_app_sorts_after_every_one(key):
+    assert str(key) < past_deliveries(key.prefix, key.app)
+
+
+@given(hostile)
+def test_no_app_and_no_path_is_a_folder_of_ours(name):
+    if is_app(name) or is_path(name):
+        assert not is_of_days(name)
+        assert not is_reserved(name)
+        assert day_in(name) is app_in(name) is None
+
+
+def test_folders_of_ours_are_known_by_their_names():
+    assert all(map(is_reserved, [EVENTS_FOLDER, MANIFESTS_FOLDER, rejected_prefix("")[:-1]]))
+    assert not is_reserved(day_folder(date.max))
+    assert app_in("app=shop") == "shop"
+    assert app_in("app=_shop") is app_in("shop") is None
+    assert day_in(day_folder(date(2026, 11, 20)).replace("11", "13")) is None
 
 
 @given(rejected)

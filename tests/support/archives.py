@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.archive import to_object
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.keys import parse_key
+from chalicelib.keys import UnknownKey, parse_key
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -96,9 +96,10 @@ def brute_force(environ: dict[str, str], subject: str) -> list[tuple[Any, ...]]:
     copies: dict[tuple[str, str], set[tuple[int, str, int, str]]] = {}
     texts = {}
     for listed in store.list(""):
-        if "/dt=" not in listed.key:
+        try:
+            key = parse_key(listed.key)
+        except UnknownKey:  # what was compacted, the manifest log, a folder's lock
             continue
-        key = parse_key(listed.key)
         obj = store.get(listed.key)
         rank = ["verified", "stale", "unchecked", "unsigned", "bad"].index(obj.metadata["verdict"])
         for position, event in enumerate(json.loads(obj.body)):

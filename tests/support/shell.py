@@ -34,5 +34,5 @@ def run(command: str, server: Server) -> str:
 
 def shape(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """A transcript without what differs from run to run: when a delivery arrived."""
-    when = re.compile(r"dt=\d{4}-\d\d-\d\d(/hh=\d\d/\d{8}T\d{6}\.\d{6}Z)?")
-    return [(command, when.sub("dt=…", output).removesuffix("\n")) for command, output in parts]
+    when = re.compile(r"(?:\w+=[\d-]+/)+(\d{8}T\d{6}\.\d{6}Z)?")
+    return [(command, when.sub("…", output).removesuffix("\n")) for command, output in parts]
