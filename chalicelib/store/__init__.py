@@ -114,17 +114,22 @@ def open_store(settings: Settings, bucket: str) -> Store:
 
 @lru_cache(maxsize=64)
 def _open(settings: Settings, bucket: str) -> Store:
+    return store_named(chosen_store(settings, bucket)).open(settings, bucket)
+
+
+@lru_cache(maxsize=64)
+def chosen_store(settings: Settings, bucket: str) -> str:
+    """The name of the store that keeps a bucket. Raises SettingError."""
     if settings.folder:
-        return store_named("folder").open(settings, bucket)
+        return "folder"
     if settings.client == "auto":
-        return store_named(_automatic(settings, bucket)).open(settings, bucket)
-    module = store_named(settings.client)
-    if ignored := module.ignores(settings, bucket):
+        return _automatic(settings, bucket)
+    if ignored := store_named(settings.client).ignores(settings, bucket):
         raise SettingError(
             "ARCHIVE_CLIENT",
             f"is {settings.client}, which would ignore {ignored}. Use auto or boto3",
         )
-    return module.open(settings, bucket)
+    return settings.client
 
 
 def _automatic(settings: Settings, bucket: str) -> str:

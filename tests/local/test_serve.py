@@ -22,6 +22,7 @@ from support.local_server import (
     serving,
 )
 from support.project import PROJECT, SAMPLES
+from support.stores import CLIENTS
 
 from chalicelib import apps
 from chalicelib.apps import AppError, app_named
@@ -121,7 +122,7 @@ def test_a_number_that_is_no_port_is_named(project: Path) -> None:
     ("variable", "value", "fix"),
     [
         ("ARCHIVE_BUCKETS", "events/", "Write each as bucket or bucket/path"),
-        ("ARCHIVE_CLIENT", "curl", "Use auto, boto3, folder or obstore"),
+        ("ARCHIVE_CLIENT", "curl", f"Use {CLIENTS}"),
         ("ARCHIVE_BUCKET_OWNER", "me", "Use an account id of 12 digits"),
     ],
 )

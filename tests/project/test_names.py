@@ -17,6 +17,7 @@ PROTOCOLS = {
     | {"message", "verify", "sign", "handshake", "events", "example"},
     "chalicelib/store": {"STORE"},
     "hookshelf/commands": {"command"},
+    "hookshelf/reading/store": {"READING_STORE"},
 }
 # The names of the functions in Lambda, which senders' and operators' settings hold; each hands on
 # to a function that may be called the same.

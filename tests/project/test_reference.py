@@ -21,6 +21,7 @@ from support.stage import deploy, live, shell
 
 from chalicelib import bodies, keys, metadata, responses, sources, tokens
 from chalicelib.delivery import Delivery
+from chalicelib.store import store_names
 from hookshelf.__main__ import main
 
 REFERENCE = text_of("docs/reference.md")
@@ -127,6 +128,12 @@ def test_the_table_of_settings_names_every_variable_of_ours_and_no_other() -> No
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL",
     }
+
+
+def test_the_table_of_settings_names_every_store() -> None:
+    [line] = [line for variable, *_, line in rows("Variable", "Unset") if "CLIENT" in variable]
+
+    assert store_names() | {"auto"} <= set(re.findall("`([a-z0-9]+)`", line))
 
 
 def test_the_table_of_what_commands_read_names_every_such_variable() -> None:

@@ -16,6 +16,7 @@ from support.archives import (
     put,
     traffic,
 )
+from support.stores import ON_S3, STORES, environ_of
 
 from hookshelf.reading import compact
 
@@ -38,12 +39,10 @@ SLOW = pytest.mark.slow  # over S3 it is the same, with a request for each objec
 
 
 @pytest.fixture(
-    params=["folder", pytest.param("obstore", marks=SLOW), pytest.param("boto3", marks=SLOW)]
+    params=[name if name not in ON_S3 else pytest.param(name, marks=SLOW) for name in STORES]
 )
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
-    if request.param == "folder":
-        return request.getfixturevalue("folder_environ")
-    return {**request.getfixturevalue("s3_environ"), "ARCHIVE_CLIENT": request.param}
+    return environ_of(request.param, request)
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)

@@ -2,22 +2,21 @@
 
 import pytest
 from support.archives import delivered, moment, put
+from support.stores import STORES, environ_of
 
 from chalicelib.keys import day_prefix
 from chalicelib.settings import from_environment
 from chalicelib.store import NotFound
-from hookshelf.reading.errors import Gone, Taken
+from hookshelf.reading.errors import Gone, ReadingError, Taken
 from hookshelf.reading.store import StoredFile, open_reading_store
 from hookshelf.reading.values import Read
 
 KEY = "layer=events/app=shop/month=2026-11/2026-11-20.parquet"
 
 
-@pytest.fixture(params=["folder", "obstore", "boto3"])
+@pytest.fixture(params=STORES)
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
-    if request.param == "folder":
-        return request.getfixturevalue("folder_environ")
-    return {**request.getfixturevalue("s3_environ"), "ARCHIVE_CLIENT": request.param}
+    return environ_of(request.param, request)
 
 
 @pytest.fixture
@@ -88,3 +87,10 @@ def test_what_was_received_is_listed_in_order_and_loaded(store, environ):
     assert read.requests == 6
     with pytest.raises(NotFound):
         store.load(read, "sendgrid/nothing")
+
+
+def test_a_store_that_cannot_be_read_back_names_the_file_to_add(folder_environ, monkeypatch):
+    monkeypatch.setattr("hookshelf.reading.store.module_names", lambda _: {"obstore", "boto3"})
+
+    with pytest.raises(ReadingError, match=r"'folder'.*add hookshelf/reading/store/folder\.py"):
+        open_reading_store(from_environment(folder_environ), "events")

@@ -1,10 +1,11 @@
-"""What the operator configured: read strictly, and refused with the mend."""
+"""What the operator configured: read strictly, and refused with the fix."""
 
 import traceback
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.stores import CLIENTS
 
 from chalicelib.settings import BucketPath, SettingError, from_environment, parse_bucket_path
 
@@ -187,7 +188,7 @@ WRONG = {
     "another client": (
         {"ARCHIVE_CLIENT": "boto"},
         "ARCHIVE_CLIENT",
-        "Use auto, boto3, folder or obstore",
+        f"Use {CLIENTS}",
     ),
     "a client in capitals": ({"ARCHIVE_CLIENT": "Auto"}, "ARCHIVE_CLIENT", "'Auto'"),
     "eleven digits": ({"ARCHIVE_BUCKET_OWNER": "1" * 11}, "ARCHIVE_BUCKET_OWNER", "12 digits"),
@@ -197,18 +198,18 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "variable", "mend"), WRONG.values(), ids=WRONG)
-def test_a_wrong_setting_is_refused_by_name_with_its_mend(wrong, variable, mend):
+@pytest.mark.parametrize(("wrong", "variable", "fix"), WRONG.values(), ids=WRONG)
+def test_a_wrong_setting_is_refused_by_name_with_its_fix(wrong, variable, fix):
     with pytest.raises(SettingError) as refusal:
         read(**{"ARCHIVE_BUCKETS": "events"} | wrong)
 
     assert refusal.value.variable == variable
     assert str(refusal.value).startswith(f"{variable} ")
-    assert mend in str(refusal.value)
+    assert fix in str(refusal.value)
 
 
-@pytest.mark.parametrize(("wrong", "variable", "mend"), WRONG.values(), ids=WRONG)
-def test_no_refusal_shows_a_secret(wrong, variable, mend):
+@pytest.mark.parametrize(("wrong", "variable", "fix"), WRONG.values(), ids=WRONG)
+def test_no_refusal_shows_a_secret(wrong, variable, fix):
     with pytest.raises(SettingError) as refusal:
         read(
             **{"ARCHIVE_BUCKETS": "events"} | wrong,

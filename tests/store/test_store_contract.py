@@ -17,19 +17,20 @@ import boto3
 import pytest
 from support.faulty_s3 import FaultyS3, Stored, sha256_header
 from support.project import CREDENTIALS
+from support.stores import ON_S3, STORES, environ_of
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.metadata import decode, encode
 from chalicelib.settings import from_environment
-from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open_store
+from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open_store, store_names
 
 KEY = "shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-0a.json"
 RCLONE_CREDENTIALS = {**CREDENTIALS, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
-STORES = ["folder", "obstore", "boto3", "obstore on rclone"]
+EVERY = [*STORES, "obstore on rclone"]
 # What the second S3 server cannot do, proved to be so by a test that must fail.
 PUT_ONCE = [
-    *STORES[:3],
+    *STORES,
     pytest.param(
         "obstore on rclone",
         marks=pytest.mark.xfail(strict=True, reason="rclone serve s3 ignores If-None-Match"),
@@ -60,13 +61,10 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 @pytest.fixture
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """Settings that archive into a new, empty bucket of the store a test asks for."""
-    name = request.param
-    if name == "folder":
-        return request.getfixturevalue("folder_environ")
-    if name == "obstore on rclone":
+    if request.param == "obstore on rclone":
         endpoint, _ = request.getfixturevalue("rclone")
         return {**_bucket_on_rclone(endpoint), "ARCHIVE_CLIENT": "obstore"}
-    return {**request.getfixturevalue("s3_environ"), "ARCHIVE_CLIENT": name}
+    return environ_of(request.param, request)
 
 
 def _bucket_on_rclone(endpoint: str) -> dict[str, str]:
@@ -90,15 +88,19 @@ def _thing(key: str = KEY, body: bytes = b"{}", **metadata: str) -> ArchiveObjec
 
 
 def every_store(test: Any) -> Any:
-    return pytest.mark.parametrize("environ", STORES, indirect=True)(test)
+    return pytest.mark.parametrize("environ", EVERY, indirect=True)(test)
 
 
 def s3_stores(test: Any) -> Any:
-    return pytest.mark.parametrize("environ", STORES[1:3], indirect=True)(test)
+    return pytest.mark.parametrize("environ", ON_S3, indirect=True)(test)
 
 
 def folder_store(test: Any) -> Any:
     return pytest.mark.parametrize("environ", ["folder"], indirect=True)(test)
+
+
+def test_every_store_there_is_is_held_to_this():
+    assert set(STORES) == store_names()
 
 
 BODIES = {

@@ -302,7 +302,7 @@ def test_whichever_request_fails_every_200_is_true(fault, seconds_left, refused,
         assert sorted(s3.writes) == sorted(kept)  # each once: nothing was overwritten
 
 
-# What obstore's exceptions say, on which s3_obstore._judge rests.
+# What obstore's exceptions say, on which chalicelib.store.obstore rests.
 
 
 def _obstore(s3: FaultyS3) -> ObstoreStore:

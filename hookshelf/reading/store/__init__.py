@@ -1,4 +1,7 @@
-"""The port reading and compacting have to wherever objects lie.
+"""The port reading and compacting have to wherever objects lie. The folder is a registry, too.
+
+A module here is named like the one of `chalicelib/store/` whose objects it reads, and defines
+READING_STORE, which makes the ReadingStore of one bucket. Only what is asked for is imported.
 
 The port of receiving puts once, gets and lists; this one adds ranges, conditions and deleting. A
 store that knows no conditions (`rclone serve s3`) answers them as if they held: then one writer at
@@ -7,14 +10,16 @@ a time is its user's promise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from chalicelib.delivery import ArchiveObject
+from chalicelib.modules import module_names
 from chalicelib.settings import Settings
-from chalicelib.store import open_store
+from chalicelib.store import chosen_store
 from hookshelf.reading.errors import ReadingError
 from hookshelf.reading.values import Read
 
@@ -57,18 +62,16 @@ class ReadingStore(Protocol):
 
 
 def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:
-    """The store of a bucket: the kind that receiving would choose. Raises ReadingError."""
-    kind = type(open_store(settings, bucket)).__name__
-    if kind == "FolderStore":
-        from hookshelf.reading.store.folder import ReadingFolder
+    """The store of a bucket, which receiving would choose, too.
 
-        return ReadingFolder(settings.folder, bucket)
-    if kind == "ObstoreStore":
-        from hookshelf.reading.store.s3_obstore import ReadingObstore
-
-        return ReadingObstore(settings, bucket)
-    if kind == "Boto3Store":
-        from hookshelf.reading.store.s3_boto3 import ReadingBoto3
-
-        return ReadingBoto3(settings, bucket)
-    raise ReadingError(f"What {kind} keeps cannot be read back: nothing in reading/store/ does")
+    Raises ReadingError where that can only be written to, SettingError, and NotStored.
+    """
+    name = chosen_store(settings, bucket)
+    if name not in module_names(__file__):
+        raise ReadingError(
+            f"What the store {name!r} keeps cannot be read back yet: "
+            f"add hookshelf/reading/store/{name}.py"
+        )
+    module = import_module(f"{__name__}.{name}")
+    make: Callable[[Settings, str], ReadingStore] = module.READING_STORE
+    return make(settings, bucket)

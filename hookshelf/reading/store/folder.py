@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chalicelib.delivery import ArchiveObject
+from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from hookshelf.reading.errors import Gone, Taken
 from hookshelf.reading.store import StoredFile
@@ -178,3 +179,10 @@ def _reading() -> Iterator[None]:
         raise
     except OSError as error:
         raise Unreadable(f"folder: {type(error).__name__}") from None
+
+
+def _open(settings: Settings, bucket: str) -> ReadingFolder:
+    return ReadingFolder(settings.folder, bucket)
+
+
+READING_STORE = _open

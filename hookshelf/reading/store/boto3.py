@@ -129,3 +129,6 @@ def _writing(key: str) -> Iterator[None]:
 def _status(error: ClientError) -> int:
     status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status
+
+
+READING_STORE = ReadingBoto3

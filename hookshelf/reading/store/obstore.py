@@ -87,7 +87,7 @@ class ReadingObstore(ObstoreStore):
 
     @cached_property
     def _boto3(self) -> Any:
-        from hookshelf.reading.store.s3_boto3 import ReadingBoto3
+        from hookshelf.reading.store.boto3 import ReadingBoto3
 
         return ReadingBoto3(self._settings, self._bucket)
 
@@ -102,3 +102,6 @@ def _reading() -> Iterator[None]:
         raise NotFound(str(error)[:0]) from None
     except BaseError as error:
         raise Unreadable(type(error).__name__) from None
+
+
+READING_STORE = ReadingObstore
