@@ -3,65 +3,58 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.settings import from_environment
-from chalicelib.signatures import verdict
-from chalicelib.store import open_store
-from chalicelib.types import Verdict
+from chalicelib.errors import HookshelfError
+from chalicelib.keys import is_app
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.reading.deliveries import (
-    ArchivedKey,
-    app_of,
-    delivery_of,
-    find,
-    is_altered,
-    lacks_signature,
-    nothing_found,
-    recorded_verdict,
-    select,
-)
+from hookshelf.commands._output import show_read
+from hookshelf.reading.values import Checked, Verified
 from hookshelf.terminal import show
 
-State = Literal["", "altered", "recorded"]
-_AT_ONCE = 16  # objects read at the same time
+if TYPE_CHECKING:
+    from hookshelf import Archive
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One delivery and its verdict."""
+class _Sha256(click.ParamType):  # type: ignore[type-arg]  # no type before click 8.5
+    name = "sha256"
 
-    archived: ArchivedKey
-    verdict: Verdict
-    state: State  # `altered` since, or `recorded`: the verdict of its arrival, not proved again
-    in_order: bool
-
-    @property
-    def label(self) -> str:
-        """`verified`, or `verified (recorded)`."""
-        return f"{self.verdict} ({self.state})" if self.state else self.verdict
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not re.fullmatch("[0-9a-f]{64}", value):
+            self.fail(f"{value!r} is no SHA-256 of 64 hex digits. `hookshelf manifest` prints it")
+        return value
 
 
 @click.command()
 @reading_options
 @click.option("--rejected", is_flag=True, help="Check what was refused and kept instead.")
-def command(options: ReadOptions, *, rejected: bool) -> None:
-    """Check the original signatures of archived deliveries again.
+@click.option("--raw", is_flag=True, help="Ask for the raw objects, whatever files hold of them.")
+@click.option(
+    "--manifest",
+    "heads",
+    type=_Sha256(),
+    multiple=True,
+    help="A head that `hookshelf manifest` printed, which the log must still hold. Repeat it.",
+)
+def command(options: ReadOptions, *, rejected: bool, raw: bool, heads: tuple[str, ...]) -> None:
+    """Check archived deliveries again: their signatures, their bytes, and that all are there.
 
     Only the archived bytes and headers count, and the keys and secrets in APPS_FILE. A body that no
     longer matches the hash in its key is `bad`, its state `altered`. Where a signature was too long
-    to be kept, the verdict is that of the arrival, its state `recorded`: not proved again.
+    to be kept, or the sender signs the URL, the verdict is that of the arrival, its state
+    `recorded`: not proved again.
+
+    The manifest log says what there was: what nothing holds any more is `missing`, `expired` or
+    `redacted`, what came in by another way is `added`. Deliveries are read from compacted files,
+    a day with one request; of raw objects beside them only those that may have been altered are.
 
     \b
-    Exit status: 0 in order, 2 misuse, 1 where a delivery is bad or stale,
+    Exit status: 0 in order, 2 misuse, 1 where a delivery is bad or stale, missing or added,
     or unsigned though its app requires signatures, or where there is nothing to check.
 
     \b
@@ -70,77 +63,85 @@ def command(options: ReadOptions, *, rejected: bool) -> None:
       hookshelf verify --app sendgrid --since 14d
       hookshelf verify --since 2026-10-31 --until 2026-10-31 --tz Europe/Berlin
       hookshelf verify --rejected --json
+      hookshelf verify --raw                       the raw objects, one request each
+      hookshelf verify --manifest 5f70bf18a08600…  against a head that was kept elsewhere
     """
-    selection = select(
-        bucket=options.bucket,
-        app=options.app,
-        since=options.since,
-        until=options.until,
-        rejected=rejected,
+    from hookshelf import Archive
+
+    if options.app is not None and not is_app(options.app):
+        raise click.UsageError(f"--app {options.app!r}: no such app name")
+    archive = Archive(
+        options.bucket, app=options.app, environ=options.environ, below=options.bucket is None
     )
-    archived = find(options.environ, selection)
-    first = next(archived, None)
-    if first is None:
-        raise nothing_found(options.environ, selection)
-    counts: Counter[str] = Counter()
-    failed = False
-    buckets = {path.bucket for path in from_environment(options.environ).bucket_paths}
-    is_ambiguous = options.bucket is None and len(buckets) > 1  # a key alone does not say where
-    with click.progressbar(
-        chain([first], archived),
-        label="Verifying",
-        file=sys.stderr,
-        item_show_func=lambda key: f"{counts.total()}",
-        hidden=not sys.stderr.isatty(),
-    ) as keys:
-        for checked in _check_all(keys, options.environ):
-            counts[checked.label] += 1
-            failed = failed or not checked.in_order
-            if options.as_json:
-                show(_as_json(checked, is_ambiguous))
-            elif not checked.in_order:
-                bucket = f"{checked.archived.bucket}/" if is_ambiguous else ""
-                show(f"{checked.label}  {bucket}{checked.archived.key}")
+    verified = archive.verify(since=options.since, until=options.until, rejected=rejected, raw=raw)
+    counts, faults = _printed(verified, archive, options)
+    if not counts:
+        raise HookshelfError(_why_nothing(archive, options, rejected))
     show(_summary(counts), err=options.as_json)
     if set(counts) == {"unchecked"}:
         show("No keys or secrets: name them in APPS_FILE.", err=options.as_json)
-    sys.exit(1 if failed else 0)
+    rewritten = set(heads) - verified.hashes
+    for head in rewritten:
+        show(f"No entry of the manifest log has {head}: the log was rewritten, or cut.", err=True)
+    show_read(verified.read, options)
+    sys.exit(1 if faults or rewritten else 0)
 
 
-def _checked(archived: ArchivedKey, environ: Mapping[str, str]) -> Checked:
-    """The verdict on one archived delivery. Raises NotFound, Unreadable or SettingError."""
-    key = archived.key
-    obj = open_store(from_environment(environ), archived.bucket).get(str(key))
-    if is_altered(obj, key):
-        return Checked(archived, "bad", "altered", in_order=False)
-    app = app_of(obj, key, environ)
-    recorded = recorded_verdict(obj) if lacks_signature(obj, app) else None
-    given = recorded or verdict(delivery_of(obj, key), app)
-    fails = given in ("bad", "stale") or (given == "unsigned" and app.signature == "require")
-    return Checked(archived, given, "recorded" if recorded else "", in_order=not fails)
+def _printed(
+    verified: Verified, archive: Archive, options: ReadOptions
+) -> tuple[Counter[str], int]:
+    """Print what was checked; how many of each kind there are, and how many are not in order."""
+    # A key alone does not say where it is.
+    is_ambiguous = options.bucket is None and len({place.bucket for place in archive.places}) > 1
+    counts: Counter[str] = Counter()
+    faults = 0
+    with click.progressbar(
+        verified,
+        label="Verifying",
+        file=sys.stderr,
+        item_show_func=lambda _: f"{counts.total():,}",
+        hidden=not sys.stderr.isatty(),
+    ) as all_checked:
+        for checked in all_checked:
+            counts[_label(checked)] += 1
+            faults += not checked.in_order
+            if options.as_json:
+                show(_as_json(checked, is_ambiguous))
+            elif not checked.in_order:
+                bucket = f"{checked.bucket}/" if is_ambiguous else ""
+                show(f"{_label(checked)}  {bucket}{checked.key}")
+    return counts, faults
 
 
-def _check_all(keys: Iterable[ArchivedKey], environ: Mapping[str, str]) -> Iterator[Checked]:
-    """Check in key order, some at once, never holding more than a few objects."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        waiting = []
-        for key in keys:
-            waiting.append(pool.submit(_checked, key, environ))
-            if len(waiting) > 2 * _AT_ONCE:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+def _label(checked: Checked) -> str:
+    """`verified`, `verified (recorded)`, or `missing`."""
+    if not checked.verdict:
+        return checked.state
+    return f"{checked.verdict} ({checked.state})" if checked.state else checked.verdict
 
 
 def _as_json(checked: Checked, is_ambiguous: bool) -> str:
-    fields = {"key": str(checked.archived.key), "verdict": checked.verdict}
+    fields = {"key": checked.key, "verdict": checked.verdict}
     if checked.state:
         fields["state"] = checked.state
     if is_ambiguous:
-        fields["bucket"] = checked.archived.bucket
+        fields["bucket"] = checked.bucket
     return json.dumps(fields)
 
 
 def _summary(counts: Counter[str]) -> str:
     parts = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
     return f"{counts.total()} deliver{'y' if counts.total() == 1 else 'ies'}: {parts}"
+
+
+def _why_nothing(archive: Archive, options: ReadOptions, rejected: bool) -> str:
+    """No such app, nothing in that time, or nothing at all."""
+    kind = "refused delivery" if rejected else "delivery"
+    apps = archive.refused_apps() if rejected else [stream.app for stream in archive.apps()]
+    if not apps:
+        folder = f"{archive.settings.folder}/" if archive.settings.folder else ""
+        places = ", ".join(f"{folder}{place.bucket}/{place.prefix}" for place in archive.places)
+        return f"There is no {kind} in {places}. Try another --bucket or --stage"
+    if options.app and options.app not in apps:
+        return f"There is no {kind} of app {options.app!r}. Apps there are: {', '.join(apps)}"
+    return f"No {kind} arrived in that time. Try another --since or --until"

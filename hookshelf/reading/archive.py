@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chalicelib.keys import is_of_days, is_reserved
+from chalicelib.apps import app_named
+from chalicelib.keys import is_app, is_of_days, is_reserved, rejected_prefix
 from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.discover import streams_below
+from hookshelf.reading.discover import prefixes_below, streams_below
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
 from hookshelf.reading.events import collapsed
 from hookshelf.reading.selection import Selection
@@ -21,14 +22,17 @@ from hookshelf.reading.times import Moment, since, until
 from hookshelf.reading.values import (
     ArchivedDelivery,
     ArchivedEvent,
+    Checked,
     Counted,
     Coverage,
     Deliveries,
     Found,
+    ManifestHead,
     Queried,
     Read,
     Status,
     Stream,
+    Verified,
 )
 from hookshelf.settings import environment
 
@@ -51,6 +55,7 @@ class Archive:
         stage: str | None = None,
         environ: Mapping[str, str] | None = None,
         tz: tzinfo = UTC,
+        below: bool = True,
         open_store: Callable[[Settings, str], ReadingStore] = open_reading_store,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -59,6 +64,7 @@ class Archive:
         self.tz = tz  # of dates and times that are given without one
         self.environ = dict(environ if environ is not None else environment(stage))
         self.app = app
+        self._below = below  # whether paths below a place are part of it
         self.settings, self.places = _located(location, self.environ)
         self._buckets: dict[str, Bucket] = {}
 
@@ -194,7 +200,6 @@ class Archive:
         self, *, app: str | None = None, since: Moment = None, until: Moment = None
     ) -> Deliveries:
         """What was refused and kept under `_rejected/`, with its metadata: why, and the verdict."""
-        from hookshelf.reading.discover import prefixes_below
         from hookshelf.reading.listing import refused
 
         read = Read()
@@ -203,13 +208,74 @@ class Archive:
             (
                 delivery
                 for place in self.places
-                for prefix in prefixes_below(self._bucket(place.bucket), read, place)
+                for prefix in self._prefixes(read, place)
                 for delivery in refused(
                     self._bucket(place.bucket), read, prefix, app or self.app, selection
                 )
             ),
             read,
         )
+
+    def refused_apps(self) -> list[str]:
+        """The apps of which something was refused and kept; in order."""
+        read = Read()
+        folders = (
+            self._bucket(place.bucket).store.folders(read, rejected_prefix(prefix))
+            for place in self.places
+            for prefix in self._prefixes(read, place)
+        )
+        return sorted({app for names in folders for app in names if is_app(app)})
+
+    def verify(
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        rejected: bool = False,
+        raw: bool = False,
+        processes: int | None = None,
+    ) -> Verified:
+        """Every delivery checked again, and what is there against the manifest log.
+
+        `raw` asks for the raw objects themselves; `rejected` for what was refused instead.
+        Signatures are checked in so many other processes where there are many; None: one a core.
+        """
+        from hookshelf.reading.checking import Checkers, checked_refused
+        from hookshelf.reading.verifying import Verifying
+
+        read = Read()
+        verified = Verified(iter(()), read)
+        checkers = Checkers(self.environ, processes)
+        if rejected:
+            refused = self.refused(app=app, since=since, until=until)
+            verified.read = refused.read
+            verified.checked = checked_refused(refused, checkers)
+            return verified
+        selection = self._selection(since, until)
+        streams = self._opened(read, app)
+
+        def checked() -> Iterator[Checked]:
+            with read.timed(), checkers:
+                for bucket, stream in streams:
+                    app_named(stream.app, self.environ)  # before anything is read for it
+                    verifying = Verifying(bucket, read, stream, selection, checkers)
+                    yield from verifying.run(raw=raw)
+                    verified.hashes |= verifying.log.hashes
+
+        verified.checked = checked()
+        return verified
+
+    def manifests(self, *, app: str | None = None) -> list[ManifestHead]:
+        """The head of each app's manifest log: kept elsewhere, it proves all before it."""
+        from hookshelf.reading import manifest
+
+        read = Read()
+        return [
+            ManifestHead(stream, end.number, end.sha256)
+            for bucket, stream in self._opened(read, app)
+            for end in [manifest.head_of(bucket, read, stream, manifest.head(bucket, read, stream))]
+        ]
 
     def follow(self, *, app: str | None = None, since: Moment = None, last: int = 20) -> Follower:
         """New deliveries, from `since` on or from the `last` there are."""
@@ -339,12 +405,18 @@ class Archive:
             stream
             for place in self.places
             for stream in streams_below(self._bucket(place.bucket), read, place)
+            if self._below or stream.prefix == place.prefix
         ]
         chosen = [stream for stream in dict.fromkeys(streams) if app in (None, stream.app)]
         if app and not chosen:
             there = ", ".join(sorted({stream.app for stream in streams})) or "none"
             raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
         return chosen
+
+    def _prefixes(self, read: Read, place: BucketPath) -> list[str]:
+        if not self._below:
+            return [place.prefix]
+        return prefixes_below(self._bucket(place.bucket), read, place)
 
     def _bucket(self, name: str) -> Bucket:
         if name not in self._buckets:

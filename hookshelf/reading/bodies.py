@@ -18,7 +18,7 @@ from chalicelib.bodies import CONTENT_TYPES
 from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import DeliveryKey, parse_key
 from hookshelf.reading.bucket import Bucket, temporary_folder
-from hookshelf.reading.errors import Gone, TooQuick
+from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import uncovered_raw, within
 from hookshelf.reading.merge import KEY_NAME, files_table
@@ -54,7 +54,9 @@ def whole_deliveries(
             files = listed_files(bucket, read, stream)
             for file in files.counting:
                 if within(file.footer, selection):
-                    yield from _new(_compacted(bucket, read, file, selection, memory_mb), given)
+                    yield from _new(
+                        deliveries_in(bucket, read, file, selection, memory_mb=memory_mb), given
+                    )
             raw = uncovered_raw(bucket, read, stream, files, selection)
             for delivery, obj in load_all(bucket, read, raw):
                 yield from _new([WholeDelivery(delivery.key, obj, "raw")], given)
@@ -73,9 +75,10 @@ def _new(
             yield delivery
 
 
-def _compacted(
-    bucket: Bucket, read: Read, file: CompactedFile, selection: Selection, memory_mb: int
+def deliveries_in(
+    bucket: Bucket, read: Read, file: CompactedFile, selection: Selection, *, memory_mb: int = 400
 ) -> Iterator[WholeDelivery]:
+    """The deliveries of one file that are asked for. Raises Gone, or Damaged."""
     path = bucket.local(read, file.entry, file.footer, None)
     folder = temporary_folder(bucket)
     config: dict[str, Any] = {
@@ -87,8 +90,9 @@ def _compacted(
             engine.execute("SET enable_progress_bar = false")
             try:
                 parts = _parted(engine, path, file, folder)
-            except duckdb.IOException:
-                raise Gone(file.entry.key) from None
+            except duckdb.Error:
+                bucket.check(file.entry)
+                raise Damaged(file.entry.key) from None
             bucket.check(file.entry)
             read.add(files=1)
             for part in parts:
@@ -133,6 +137,6 @@ def _put_together(
             key = parse_key(name)
             assert isinstance(key, DeliveryKey)
             if selection.has(key.arrived):
-                body = text.encode() if body is None else body
+                body = (text or "").encode() if body is None else body
                 obj = ArchiveObject(name, body, CONTENT_TYPES[key.extension], metadata or {})
                 yield WholeDelivery(key, obj, "compacted")

@@ -32,6 +32,15 @@ class TooQuick(Gone):
         super().__init__(f"{stream} is compacted faster than it can be read")
 
 
+class Damaged(ReadingError):
+    """A compacted file is no longer what was written."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key} cannot be read: it was altered. `hookshelf verify` says what it held"
+        )
+
+
 class Taken(ReadingError):
     """There is an object with this key already (If-None-Match), or it changed (If-Match)."""
 

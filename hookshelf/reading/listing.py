@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, time
+from functools import partial
+from itertools import islice
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import (
@@ -16,11 +17,13 @@ from chalicelib.keys import (
     rejected_prefix,
 )
 from chalicelib.store import NotFound
-from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.bucket import AT_ONCE, Bucket
+from hookshelf.reading.checking import arrival_of
 from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import engine, stored_rows, uncovered_raw, within
+from hookshelf.reading.raw import bounds_of
 from hookshelf.reading.rows import is_same, rebuilt, to_rows
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
@@ -38,7 +41,7 @@ def deliveries_of(
         try:
             files = listed_files(bucket, read, stream)
             wanted = [file for file in files.counting if within(file.footer, selection)]
-            keys = dict.fromkeys(_keys(bucket, read, wanted), "compacted")
+            keys = dict.fromkeys(keys_in(bucket, read, wanted), "compacted")
             sizes = {}
             for raw in uncovered_raw(bucket, read, stream, files, selection):
                 keys[str(raw)] = "raw"
@@ -80,19 +83,19 @@ def whole(bucket: Bucket, read: Read, stream: Stream, text: str) -> ArchivedDeli
 def refused(
     bucket: Bucket, read: Read, prefix: str, app: str | None, selection: Selection
 ) -> Iterator[ArchivedDelivery]:
-    """What was refused and kept, by app and day, with its metadata: one GET each."""
-    for entry in bucket.store.entries(read, rejected_prefix(prefix, app)):
-        try:
-            key = parse_key(entry.key)
-            obj = bucket.store.load(read, entry.key)
-        except (UnknownKey, NotFound):
-            continue  # not ours, or its lifecycle ended meanwhile
-        read.add(raw_objects=1)
-        if isinstance(key, RejectedKey) and selection.has(arrived := _refused_at(obj, key)):
-            yield ArchivedDelivery(
-                bucket.name, entry.key, key.app, arrived, key.sha256, "rejected", len(obj.body),
-                obj.body, obj.metadata,
-            )  # fmt: skip
+    """What was refused and kept, by app and day, with its metadata: one GET each, many at once."""
+    keys = (
+        key
+        for entry in bucket.store.entries(read, rejected_prefix(prefix, app))
+        if (key := _rejected_key(entry.key)) is not None and _may_be_asked_for(key, selection)
+    )
+    while chunk := list(islice(keys, AT_ONCE)):
+        for key, obj in zip(chunk, bucket.map(partial(_refused, bucket, read), chunk), strict=True):
+            if obj is not None and selection.has(arrived := arrival_of(key, obj.metadata)):
+                yield ArchivedDelivery(
+                    bucket.name, str(key), key.app, arrived, key.sha256, "rejected", len(obj.body),
+                    obj.body, obj.metadata,
+                )  # fmt: skip
 
 
 def events_of(delivery: ArchivedDelivery, splitting: Splitting) -> list[ArchivedEvent]:
@@ -131,7 +134,8 @@ def one_of(keys: list[str], asked: str) -> str:
     return keys[0]
 
 
-def _keys(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]:
+def keys_in(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]:
+    """The keys of the deliveries in some files. Raises Gone."""
     if not files:
         return []
     paths = [str(bucket.local(read, file.entry, file.footer, None)) for file in files]
@@ -168,8 +172,27 @@ def with_body(bucket: Bucket, key: DeliveryKey, obj: ArchiveObject, state: str) 
     )
 
 
-def _refused_at(obj: ArchiveObject, key: RejectedKey) -> datetime:
+def _rejected_key(text: str) -> RejectedKey | None:
     try:
-        return datetime.fromisoformat(obj.metadata["arrived"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return datetime.combine(key.day, time(), UTC)
+        key = parse_key(text)
+    except UnknownKey:
+        return None
+    return key if isinstance(key, RejectedKey) else None
+
+
+def _may_be_asked_for(key: RejectedKey, selection: Selection) -> bool:
+    """Whether its day, which is all that its key says, has moments that are asked for."""
+    start, end = bounds_of(key.day)
+    return not (
+        (selection.since and end <= selection.since)
+        or (selection.until and start >= selection.until)
+    )
+
+
+def _refused(bucket: Bucket, read: Read, key: RejectedKey) -> ArchiveObject | None:
+    try:
+        obj = bucket.store.load(read, str(key))
+    except NotFound:
+        return None  # its lifecycle ended meanwhile
+    read.add(raw_objects=1)
+    return obj

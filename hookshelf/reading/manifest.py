@@ -11,10 +11,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from chalicelib.keys import ManifestKey, UnknownKey, manifest_prefix, parse_key, parse_manifest
+from chalicelib.store import NotFound
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import ReadingError
 from hookshelf.reading.times import utc_text
@@ -127,6 +129,43 @@ def log_entries(bucket: Bucket, read: Read, stream: Stream, after: int = 0) -> I
         yield entry
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log as it was read: what it says, and what of it is not as it was written."""
+
+    entries: tuple[LogEntry, ...]
+    hashes: frozenset[str]  # SHA-256 of each entry: each was the head once
+    broken: Mapping[str, str]  # by key: `missing`, or `altered`
+
+
+def read_log(bucket: Bucket, read: Read, stream: Stream) -> Log:
+    """The whole log, many entries at once, with every link of its chain checked."""
+    numbers = range(1, head(bucket, read, stream) + 1)
+    bodies = dict(
+        zip(numbers, bucket.map(partial(_there, bucket, read, stream), numbers), strict=True)
+    )
+    hashes = {number: sha256(body).hexdigest() for number, body in bodies.items() if body}
+    broken: dict[int, str] = {}
+    entries = []
+    for number, body in bodies.items():
+        if not body:
+            broken[number] = "missing"
+            continue
+        try:
+            entry = _parsed(body, number)
+        except BrokenLog:
+            broken[number] = "altered"
+            continue
+        entries.append(entry)
+        if number - 1 not in broken and entry.previous != hashes.get(number - 1, ""):
+            broken[max(number - 1, 1)] = "altered"
+    names = {
+        str(ManifestKey(stream.prefix, stream.app, number)): state
+        for number, state in broken.items()
+    }
+    return Log(tuple(entries), frozenset(hashes.values()), names)
+
+
 def append(
     bucket: Bucket, read: Read, stream: Stream, newest: Head, at: datetime, entry: LogEntry
 ) -> Head:
@@ -156,6 +195,13 @@ def append(
 
 def _body(bucket: Bucket, read: Read, stream: Stream, number: int) -> bytes:
     return bucket.store.load(read, str(ManifestKey(stream.prefix, stream.app, number))).body
+
+
+def _there(bucket: Bucket, read: Read, stream: Stream, number: int) -> bytes:
+    try:
+        return _body(bucket, read, stream, number)
+    except NotFound:
+        return b""
 
 
 def _parsed(body: bytes, number: int) -> LogEntry:

@@ -33,6 +33,7 @@ class RawDelivery:
 
     key: DeliveryKey
     size: int  # bytes of the body
+    etag: str = ""  # as it was listed
 
     def __str__(self) -> str:
         return str(self.key)
@@ -48,14 +49,14 @@ def raw_between(
         if stop and entry.key >= stop:
             return
         if (key := _ours(entry.key, stream)) is not None:
-            yield RawDelivery(key, entry.size)
+            yield RawDelivery(key, entry.size, entry.etag)
 
 
 def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[RawDelivery]:
     """The raw deliveries of one day, by key."""
     entries = bucket.store.entries(read, day_prefix(stream.prefix, stream.app, day))
     return [
-        RawDelivery(key, entry.size)
+        RawDelivery(key, entry.size, entry.etag)
         for entry in entries
         if (key := _ours(entry.key, stream)) is not None
     ]

@@ -83,6 +83,19 @@ class ArchivedDelivery:
     altered: bool = False  # the bytes are no longer those that the key was made from
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One delivery that was checked again; or a compacted file or log entry that was altered."""
+
+    bucket: str
+    key: str
+    verdict: str | None  # None where there are no bytes to check
+    # Empty: proved just now. Else `altered`, `recorded` (the verdict of the arrival, not proved
+    # again), `redacted`, `expired`, `missing` or `added`.
+    state: str
+    in_order: bool
+
+
 @dataclass(slots=True)
 class Read:
     """What was read for an answer; complete once the answer is used up."""
@@ -171,6 +184,27 @@ class Queried:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self.rows
+
+
+@dataclass
+class Verified:
+    """What a `verify` gives, and what was read for it."""
+
+    checked: Iterator[Checked]
+    read: Read  # complete once they are used up, as is what follows
+    hashes: set[str] = field(default_factory=set)  # SHA-256 of every entry of the manifest logs
+
+    def __iter__(self) -> Iterator[Checked]:
+        return self.checked
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """The newest entry of an app's manifest log; 0 and empty where there is none."""
+
+    stream: Stream
+    number: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class ReadingFolder:
         check_prefix(prefix)
         read.add(requests=1)
         with _reading():
+            if self._root.parent.is_file():
+                raise NotADirectoryError
             return sorted(
                 entry.name
                 for entry in _scan(self._root / prefix)
