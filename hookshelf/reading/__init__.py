@@ -24,6 +24,7 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
     status()                    what is there, from footers and log           list[Status]
     query(sql)                  DuckDB over events, events_once, deliveries   Queried: .columns, …
     compact(…)                  make files agree with raw and log; yields     Iterator[FileChange]
+    log_days(…) compact_day(…)  the same on many machines, day by day         list[LoggedDay], …
 
 Times are arrival (`since` up to and without `until`): `14d`, `2026-11-20`, a datetime or timedelta.
 What is raised is a ReadingError (errors.py), or chalicelib's SettingError, NotStored, Unreadable.

@@ -15,6 +15,7 @@ from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import prefixes_below, streams_below
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
 from hookshelf.reading.events import collapsed
+from hookshelf.reading.raw import bounds_of
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting, splitting_of
 from hookshelf.reading.store import ReadingStore, open_reading_store
@@ -37,7 +38,7 @@ from hookshelf.reading.values import (
 from hookshelf.settings import environment
 
 if TYPE_CHECKING:
-    from hookshelf.reading.compact import FileChange
+    from hookshelf.reading.compact import FileChange, LoggedDay
     from hookshelf.reading.follow import Follower
     from hookshelf.reading.scan import Scan
 
@@ -341,6 +342,40 @@ class Archive:
         with read.timed():
             for bucket, stream in self._opened(read, app):
                 yield from compact_stream(bucket, read, stream, self._splitting(stream), plan)
+
+    def log_days(
+        self, *, app: str | None = None, since: Moment = None, until: Moment = None
+    ) -> list[LoggedDay]:
+        """Begin compacting on many machines: the ended days that have no file of their own yet.
+
+        They are written into the manifest log first, as `compact` does. Give each to `compact_day`,
+        in any order; then `compact` ends the work, with the same files as if it had done it all.
+        """
+        from hookshelf.reading.compact import CompactionPlan, log_stream
+
+        read, selection = Read(), self._selection(since, until)
+        plan = CompactionPlan(now=self.now, since=selection.since, until=selection.until)
+        return [
+            day
+            for bucket, stream in self._opened(read, app)
+            for day in log_stream(bucket, read, stream, self._splitting(stream), plan)
+        ]
+
+    def compact_day(self, day: LoggedDay, *, memory_mb: int = 400) -> list[FileChange]:
+        """Compact one day that `log_days` gave, beside whoever compacts other days of its app."""
+        from hookshelf.reading.compact import CompactionPlan, compact_stream
+
+        start, end = bounds_of(day.day)
+        plan = CompactionPlan(
+            now=self.now,
+            since=start,
+            until=end,
+            memory_mb=memory_mb,
+            logged={day.day: day.entry},
+        )
+        bucket = self._bucket(day.stream.bucket)
+        splitting = self._splitting(day.stream)
+        return list(compact_stream(bucket, Read(), day.stream, splitting, plan))
 
     def _selection(
         self,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from random import uniform
+from typing import TypeVar
 
 from chalicelib.keys import DeliveryKey, EventsKey, by_arrival, day_of, parse_key
 from hookshelf.reading import manifest
@@ -34,6 +35,8 @@ LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
 SORTED_AT_ONCE = 250_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
 
+Out = TypeVar("Out")
+
 
 class OutOfTime(Exception):
     """The deadline is too near for another file; the next run goes on from here."""
@@ -48,6 +51,15 @@ class FileChange:
     events: int
     deliveries: int
     bucket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDay:
+    """A day that has ended and that the manifest log tells of, for whoever compacts it."""
+
+    stream: Stream
+    day: date
+    entry: int  # number in the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +77,7 @@ class CompactionPlan:
     processes: int | None = None
     memory_mb: int = 400
     folder: Path | None = None  # where to work; a temporary one
+    logged: Mapping[date, int] = field(default_factory=dict)  # days whose entry in the log is known
 
     def covers(self, day: date) -> bool:
         """Whether a day is to be looked at."""
@@ -80,13 +93,32 @@ def compact_stream(
     bucket: Bucket, read: Read, stream: Stream, splitting: Splitting, plan: CompactionPlan
 ) -> Iterator[FileChange]:
     """Compact one app at one place. Ends early at the deadline; another run goes on."""
-    told: set[FileChange] = set()
+    return _worked(bucket, read, stream, splitting, plan, _Work.run)
+
+
+def log_stream(
+    bucket: Bucket, read: Read, stream: Stream, splitting: Splitting, plan: CompactionPlan
+) -> Iterator[LoggedDay]:
+    """Write the ended days of one app into its log, as compacting does first; those to compact."""
+    return _worked(bucket, read, stream, splitting, plan, _Work.log_days)
+
+
+def _worked(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    splitting: Splitting,
+    plan: CompactionPlan,
+    do: Callable[[_Work], Iterator[Out]],
+) -> Iterator[Out]:
+    """What there is to do, begun anew where another writer was quicker."""
+    told: set[Out] = set()
     for attempt in range(_ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="hookshelf-", dir=plan.folder) as folder:
             try:
                 with Engine(Path(folder), memory_mb=plan.memory_mb) as engine:
                     work = _Work(bucket, read, stream, splitting, plan, engine)
-                    yield from _each_once(work.run(), told)
+                    yield from _each_once(do(work), told)
                 return
             except OutOfTime:
                 return
@@ -96,11 +128,11 @@ def compact_stream(
         time.sleep(uniform(0, 0.2))
 
 
-def _each_once(changes: Iterable[FileChange], told: set[FileChange]) -> Iterator[FileChange]:
-    for change in changes:
-        if change not in told:
-            told.add(change)
-            yield change
+def _each_once(results: Iterable[Out], told: set[Out]) -> Iterator[Out]:
+    for result in results:
+        if result not in told:
+            told.add(result)
+            yield result
 
 
 @dataclass(slots=True)
@@ -129,17 +161,33 @@ class _Work:
         self.files = Files(())
         self.head = manifest.Head()
         self.pending: list[manifest.LogEntry] = []
+        self.days: list[date] = []  # that have anything, whether they are to be looked at or not
 
     def run(self) -> Iterator[FileChange]:
-        """Everything there is to do, oldest first: the files then cover without gaps."""
+        """Everything there is to do, oldest first."""
+        self._look()
+        yield from self._delete(self.files.replaced)
+        for first, days in groupby(self._days(), key=lambda day: day.replace(day=1)):
+            yield from self._days_of_month(first, list(days))
+
+    def log_days(self) -> Iterator[LoggedDay]:
+        """Each day that is to become a file of its own, in the order in which `run` logs them."""
+        self._look()
+        months = {file.key.start for file in self.files.counting if file.key.span == "month"}
+        for day in self._days():
+            if bounds_of(day.replace(day=1))[0] in months or not self._has_ended(day):
+                continue
+            holding = self._holding(day)
+            whole = any(file.key.span == "day" for file in holding.files)
+            if not whole and (holding.files or holding.missing):
+                yield LoggedDay(self.stream, day, self._log_day(holding, None))
+
+    def _look(self) -> None:
         self.files = listed_files(self.bucket, self.read, self.stream)
         newest = manifest.head(self.bucket, self.read, self.stream)
         self.head = manifest.head_of(self.bucket, self.read, self.stream, newest)
         oldest = min((file.footer.log for file in self.files.counting), default=newest)
         self.pending = manifest.changes(self.bucket, self.read, self.stream, self.head, oldest)
-        yield from self._delete(self.files.replaced)
-        for first, days in groupby(self._days(), key=lambda day: day.replace(day=1)):
-            yield from self._days_of_month(first, list(days))
 
     def _days_of_month(self, first: date, days: list[date]) -> Iterator[FileChange]:
         for day in filter(self.plan.is_expired, days):
@@ -158,19 +206,23 @@ class _Work:
     def _days(self) -> list[date]:
         """The days to look at: with raw deliveries, or with rows in a file."""
         raw = raw_days(self.bucket, self.read, self.stream)
+        held = {date.fromisoformat(day) for file in self.files.counting for day in file.footer.days}
+        self.days = sorted({*raw, *held})
         if self.plan.look_back is not None:
             horizon = min(self.now - self.plan.look_back, self.files.end or BEGINNING).date()
             raw = [day for day in raw if day >= horizon]
-        held = {date.fromisoformat(day) for file in self.files.counting for day in file.footer.days}
         return [day for day in sorted({*raw, *held}) if self.plan.covers(day)]
 
     def _day(self, day: date) -> Iterator[FileChange]:
         holding = self._holding(day)
-        if self.now >= bounds_of(day)[1] + LOG_DELAY:
+        if self._has_ended(day):
             whole = [file for file in holding.files if file.key.span == "day"]
             yield from self._whole_day(holding, whole[0] if whole else None)
         else:
             yield from self._hours(holding)
+
+    def _has_ended(self, day: date) -> bool:
+        return self.now >= bounds_of(day)[1] + LOG_DELAY
 
     def _holding(self, day: date) -> _Holding:
         start, end = bounds_of(day)
@@ -204,10 +256,10 @@ class _Work:
             return
         if not (holding.files or holding.missing):
             return
-        self._log_day(holding, whole)
+        log = self._log_day(holding, whole)
         start, end = bounds_of(holding.day)
         key = EventsKey(self.stream.prefix, self.stream.app, start, "day")
-        yield from self._write(key, (start, end), holding.files, holding.missing, whole)
+        yield from self._write(key, (start, end), holding.files, holding.missing, whole, log=log)
 
     def _hours(self, holding: _Holding) -> Iterator[FileChange]:
         start, _ = bounds_of(holding.day)
@@ -248,9 +300,11 @@ class _Work:
             or any(file.key.span != "day" for file in files)
             or sum(file.entry.size for file in files) > LARGEST
             or (self.plan.until and self.plan.until < key.end)
+            or (self.plan.since and self.plan.since > key.start)  # some days may have no file yet
         ):
             return
-        yield from self._write(key, (key.start, key.end), files, [], None)
+        log = max(file.footer.log for file in files)
+        yield from self._write(key, (key.start, key.end), files, [], None, log=log)
 
     def _expire(self, day: date) -> Iterator[FileChange]:
         """Delete a day by name; from a month's file its rows."""
@@ -292,9 +346,14 @@ class _Work:
         files: Sequence[CompactedFile],
         missing: Sequence[RawDelivery],
         replacing: CompactedFile | None,
+        *,
         without: Iterable[str] = (),
+        log: int | None = None,
     ) -> Iterator[FileChange]:
-        """Put a file of some files' rows and some raw deliveries, then delete those files."""
+        """Put a file of some files' rows and some raw deliveries, then delete those files.
+
+        `log` is the entry of the log up to which it agrees; None is the newest.
+        """
         others = [file for file in files if file is not replacing]
         if str(key) in self.files.foreign:
             raise ReadingError(f"{key} was not written by hookshelf: move it away, then compact")
@@ -306,6 +365,8 @@ class _Work:
         if self.plan.remaining and self.plan.remaining() < self.plan.reserve:
             raise OutOfTime
         path, footer = self._merged(key, interval, files, missing, frozenset(without))
+        footer = replace(footer, log=self.head.number if log is None else log)
+        write_footer(path, footer)
         put = self.bucket.store.put_file(
             self.read, str(key), path, replacing=replacing.entry if replacing else None
         )
@@ -349,11 +410,10 @@ class _Work:
         altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
         held = self._proved(merged, parts, splitter.lines.keys, altered)
         footer = replace(
-            self._footer(interval, merged, held),
+            self._footer(key, interval, merged, held),
             replaces={file.entry.key: file.entry.etag for file in files},
             altered=tuple(sorted(altered & held.keys())),
         )
-        write_footer(path, footer)
         return path, footer
 
     def _proved(
@@ -376,6 +436,7 @@ class _Work:
 
     def _footer(
         self,
+        key: EventsKey,
         interval: tuple[datetime, datetime],
         merged: Merged,
         held: dict[str, Held],
@@ -386,7 +447,7 @@ class _Work:
         for name in names:
             days.setdefault(day_of(name).isoformat(), []).append(name)
         return Footer(
-            start=self._start(interval[0]),
+            start=self._start(key, interval[0]),
             end=interval[1],
             deliveries=len(held),
             events=sum(of_one.events for of_one in held.values()),
@@ -397,19 +458,23 @@ class _Work:
             days={day: sums(keys) for day, keys in days.items()},
             replaces={},
             splitter=self.splitting.fingerprint,
-            log=self.head.number,
+            log=0,  # filled in
             groups=merged.groups,
             blooms=merged.blooms,
         )
 
-    def _start(self, start: datetime) -> datetime:
-        """From where a file covers: back to the file before where nothing arrived in between.
+    def _start(self, key: EventsKey, start: datetime) -> datetime:
+        """From where a file covers: back to what is before, as nothing arrived in between.
 
-        That is known when every day is looked at in order; else a reader lists the gap.
+        For days and months that is the last day that has anything, whoever compacts it and when;
+        for hours the file before, where every day is looked at in order. Else readers list the gap.
         """
-        if self.plan.since:
+        if key.span != "hour":
+            before = [end for _, end in map(bounds_of, self.days) if end <= key.start]
+        elif self.plan.since:
             return start
-        before = [file.footer.end for file in self.files.counting if file.footer.start < start]
+        else:
+            before = [file.footer.end for file in self.files.counting if file.footer.start < start]
         return min(start, max(before, default=BEGINNING))
 
     def _check_head(self) -> None:
@@ -428,14 +493,16 @@ class _Work:
 
     # The log
 
-    def _log_day(self, holding: _Holding, whole: CompactedFile | None) -> None:
-        """Write down a day that has ended; or what of it came later."""
+    def _log_day(self, holding: _Holding, whole: CompactedFile | None) -> int:
+        """Write down a day that has ended, or what of it came later; the entry to agree with."""
         if self.plan.dry_run:
-            return
-        if whole or self._is_logged(holding.day):
-            if holding.missing:
-                self._log("late", holding.missing)
-            return
+            return self.head.number
+        if whole:
+            self._log("late", holding.missing)
+            return self.head.number
+        if entry := self._entry_of(holding.day):
+            self._log("late", [raw for raw in holding.missing if str(raw) not in entry.added])
+            return entry.number
         sizes = {str(raw): raw.size for raw in holding.raw}
         for key, size in self._deliveries(holding.files).items():
             sizes.setdefault(key, size)
@@ -444,13 +511,19 @@ class _Work:
                 0, "day", "", day=holding.day.isoformat(), added=dict(sorted(sizes.items()))
             )
         )
+        return self.head.number
 
-    def _is_logged(self, day: date) -> bool:
-        oldest = max((file.footer.log for file in self.files.counting), default=0)
-        return any(
-            entry.kind == "day" and entry.day == day.isoformat()
-            for entry in manifest.log_entries(self.bucket, self.read, self.stream, after=oldest)
+    def _entry_of(self, day: date) -> manifest.LogEntry | None:
+        """The entry of a day that has no file of its own yet; None where it was not written."""
+        if number := self.plan.logged.get(day):
+            return manifest.entry_at(self.bucket, self.read, self.stream, number)
+        start = bounds_of(day)[0]
+        earlier = [file.footer.log for file in self.files.counting if file.key.start < start]
+        entries = manifest.log_entries(
+            self.bucket, self.read, self.stream, after=max(earlier, default=0)
         )
+        wanted = "day", day.isoformat()
+        return next((entry for entry in entries if (entry.kind, entry.day) == wanted), None)
 
     def _log(self, kind: str, added: Sequence[RawDelivery]) -> None:
         new = {str(raw): raw.size for raw in added}
