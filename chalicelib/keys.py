@@ -6,6 +6,7 @@
     <prefix>layer=events/app=<app>/month=2026-11/2026-11-20T14.parquet        an hour, compacted
     <prefix>layer=events/app=<app>/month=2026-11/2026-11-20.parquet           a day
     <prefix>layer=events/app=<app>/month=2026-11/2026-11.parquet              a month
+    <prefix>layer=events/_conditions                                          see conditions_key
     <prefix>_manifests/<app>/00000001.json                                    the manifest log
 
 `prefix` is empty, or one to eight path segments that each end in `/`.
@@ -274,6 +275,11 @@ def app_in(folder: str) -> str | None:
 def is_reserved(folder: str) -> bool:
     """Whether a folder is one of ours beside those of apps: no app or path may be called so."""
     return folder == EVENTS_FOLDER or folder.startswith("_")
+
+
+def conditions_key(prefix: str) -> str:
+    """What is put to find out whether an S3 server that is not AWS's keeps conditions."""
+    return f"{events_prefix(prefix)}_conditions"  # engines skip names that begin so
 
 
 def manifest_prefix(prefix: str, app: str) -> str:

@@ -30,6 +30,7 @@ import boto3  # noqa: E402  (it reads the environment above)
 from moto.server import ThreadedMotoServer  # noqa: E402
 from support.canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from support.project import CREDENTIALS, aws_environ, reset  # noqa: E402
+from support.s3_servers import missing_of_ceph, new_bucket, radosgw, rclone  # noqa: E402
 
 # Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
 hypothesis.settings.register_profile(
@@ -72,6 +73,35 @@ def s3_environ(moto_endpoint: str) -> dict[str, str]:
 def folder_environ(tmp_path: Path) -> dict[str, str]:
     """Settings that archive into a folder of this test."""
     return {"ARCHIVE_FOLDER": str(tmp_path / "archive"), "ARCHIVE_BUCKETS": "events"}
+
+
+@pytest.fixture(scope="session", name="rclone")
+def _rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """An S3 server that checks signatures and ignores conditions, and the folder of its buckets."""
+    root = tmp_path_factory.mktemp("rclone")
+    with rclone(root) as endpoint:
+        yield endpoint, root
+
+
+@pytest.fixture
+def rclone_environ(rclone: tuple[str, Path]) -> dict[str, str]:
+    """Settings that archive into a new bucket on rclone."""
+    return new_bucket(rclone[0])
+
+
+@pytest.fixture(scope="session")
+def ceph_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Ceph's S3 server, where it is installed. Mark its tests as the xdist_group of this name."""
+    if missing := missing_of_ceph():
+        pytest.skip(f"no {missing[0]}: apt-get install radosgw ceph-mon ceph-osd")
+    with radosgw(tmp_path_factory.mktemp("ceph")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def ceph_environ(ceph_endpoint: str) -> dict[str, str]:
+    """Settings that archive into a new bucket on Ceph."""
+    return new_bucket(ceph_endpoint)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -113,13 +113,14 @@ class Boto3Store:
     def _reader(self) -> Any:
         return self._client(attempts=3, seconds=10.0)
 
-    def _client(self, *, attempts: int, seconds: float) -> Any:
+    def _client(self, *, attempts: int, seconds: float, **options: Any) -> Any:
         aws = dict(self._settings.aws)
         config = Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=seconds,
             # total_max_attempts: max_attempts=1 would still send two requests.
             retries={"total_max_attempts": attempts, "mode": "standard"},
+            **options,
         )
         session = boto3.session.Session(
             aws_access_key_id=aws.get("AWS_ACCESS_KEY_ID"),

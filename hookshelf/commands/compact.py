@@ -44,6 +44,12 @@ def command(options: ReadOptions, *, dry_run: bool, keep: int | None) -> None:
     from hookshelf import Archive
 
     archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    for bucket in [] if dry_run else archive.without_conditions():
+        show(
+            f"{bucket}: this S3 server ignores If-Match, so nothing keeps two compactors apart. "
+            "Let one run at a time.",
+            err=True,
+        )
     states: Counter[str] = Counter()
     read = Read()
     changes = archive.compact(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.apps import app_named
-from chalicelib.keys import is_app, is_of_days, is_reserved, rejected_prefix
+from chalicelib.keys import conditions_key, is_app, is_of_days, is_reserved, rejected_prefix
 from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import prefixes_below, streams_below
@@ -18,7 +18,7 @@ from hookshelf.reading.events import collapsed
 from hookshelf.reading.raw import bounds_of
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting, splitting_of
-from hookshelf.reading.store import ReadingStore, open_reading_store
+from hookshelf.reading.store import ReadingStore, keeps_conditions, open_reading_store
 from hookshelf.reading.times import Moment, since, until
 from hookshelf.reading.values import (
     ArchivedDelivery,
@@ -303,6 +303,21 @@ class Archive:
 
         read = Read()
         return [status_of(bucket, read, stream) for bucket, stream in self._opened(read, app)]
+
+    def without_conditions(self, *, app: str | None = None) -> list[str]:
+        """The buckets on S3 servers that ignore conditions: there, one compactor at a time.
+
+        AWS keeps them and is not asked; what else there is takes three requests.
+        """
+        if self.settings.folder or not self.settings.endpoint:
+            return []
+        read = Read()
+        prefixes = {stream.bucket: stream.prefix for _, stream in self._opened(read, app)}
+        return [
+            name
+            for name, prefix in sorted(prefixes.items())
+            if not keeps_conditions(self._bucket(name).store, read, conditions_key(prefix))
+        ]
 
     def compact(
         self,

@@ -3,20 +3,15 @@
 import contextlib
 import os
 import re
-import subprocess
-import sysconfig
 import threading
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from support.faulty_s3 import FaultyS3, Stored, sha256_header
-from support.project import CREDENTIALS
+from support.s3_servers import SERVER_CREDENTIALS, boto3_client, new_bucket
 from support.stores import ON_S3, STORES, environ_of
 
 from chalicelib.delivery import ArchiveObject
@@ -25,7 +20,6 @@ from chalicelib.settings import from_environment
 from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open_store, store_names
 
 KEY = "shop/dt=2026-11-20/hh=23/20261120T235001.123456Z-0a.json"
-RCLONE_CREDENTIALS = {**CREDENTIALS, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 EVERY = [*STORES, "obstore on rclone"]
 # What the second S3 server cannot do, proved to be so by a test that must fail.
@@ -38,40 +32,13 @@ PUT_ONCE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """An S3 server that checks signatures, and the folder of its buckets."""
-    root = tmp_path_factory.mktemp("rclone")
-    binary = Path(sysconfig.get_path("scripts")) / "rclone"
-    server = subprocess.Popen(
-        [binary, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0",
-         "--auth-key", "key,secret", "--no-cleanup", root],
-        stderr=subprocess.PIPE, text=True, env={"HOME": str(root)},
-    )  # fmt: skip
-    with server:
-        said = server.stderr.readline()
-        # Its log is read to the end, so that it never blocks on a full pipe.
-        rest = threading.Thread(target=server.stderr.read)
-        rest.start()
-        yield re.search(r"http://[\d.:]+", said)[0], root
-        server.terminate()
-        rest.join()
-
-
 @pytest.fixture
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """Settings that archive into a new, empty bucket of the store a test asks for."""
     if request.param == "obstore on rclone":
         endpoint, _ = request.getfixturevalue("rclone")
-        return {**_bucket_on_rclone(endpoint), "ARCHIVE_CLIENT": "obstore"}
+        return {**new_bucket(endpoint), "ARCHIVE_CLIENT": "obstore"}
     return environ_of(request.param, request)
-
-
-def _bucket_on_rclone(endpoint: str) -> dict[str, str]:
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    environ = {"AWS_ENDPOINT_URL_S3": endpoint, "ARCHIVE_BUCKETS": bucket, **RCLONE_CREDENTIALS}
-    _boto3(environ).create_bucket(Bucket=bucket)
-    return environ
 
 
 @pytest.fixture
@@ -293,26 +260,16 @@ def test_a_listing_of_more_than_a_page_is_whole(environ):
 # Only S3.
 
 
-def _boto3(environ: dict[str, str]) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=environ["AWS_ENDPOINT_URL_S3"],
-        region_name="us-east-1",
-        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
 def _at(s3: FaultyS3, client: str) -> dict[str, str]:
     place = {"AWS_ENDPOINT_URL_S3": s3.endpoint, "ARCHIVE_BUCKETS": "events"}
-    return {**CREDENTIALS, **place, "ARCHIVE_CLIENT": client}
+    return {**SERVER_CREDENTIALS, **place, "ARCHIVE_CLIENT": client}
 
 
 @s3_stores
 def test_s3_has_the_content_type_and_metadata_as_others_read_them(store, environ):
     store.put(_thing(source="sendgrid"))
 
-    head = _boto3(environ).head_object(Bucket=environ["ARCHIVE_BUCKETS"], Key=KEY)
+    head = boto3_client(environ).head_object(Bucket=environ["ARCHIVE_BUCKETS"], Key=KEY)
 
     assert head["ContentType"] == "application/json"
     assert head["Metadata"] == {"layout": "1", "source": "sendgrid"}
@@ -377,7 +334,7 @@ def test_every_header_of_s3_is_signed(client, do):
 )
 def test_wrong_credentials_store_nothing(client, wrong, rclone):
     endpoint, root = rclone
-    environ = {**_bucket_on_rclone(endpoint), "ARCHIVE_CLIENT": client}
+    environ = {**new_bucket(endpoint), "ARCHIVE_CLIENT": client}
     bucket = root / environ["ARCHIVE_BUCKETS"]
 
     with pytest.raises(NotStored) as raised:

@@ -4,13 +4,14 @@ A module here is named like the one of `chalicelib/store/` whose objects it read
 READING_STORE, which makes the ReadingStore of one bucket. Only what is asked for is imported.
 
 The port of receiving puts once, gets and lists; this one adds ranges, conditions and deleting. A
-store that knows no conditions (`rclone serve s3`) answers them as if they held: then one writer at
-a time is its user's promise.
+store that knows no conditions (`rclone serve s3`) answers them as if they held: `keeps_conditions`
+finds that out, and then one writer at a time is its user's promise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.modules import module_names
 from chalicelib.settings import Settings
 from chalicelib.store import chosen_store
-from hookshelf.reading.errors import ReadingError
+from hookshelf.reading.errors import ReadingError, Taken
 from hookshelf.reading.values import Read
 
 
@@ -30,7 +31,7 @@ class StoredFile:
 
     key: str
     size: int  # bytes of the body
-    etag: str  # as the store names this content; quotes are part of it
+    etag: str  # as the store names this content, in quotes: see `quoted`
 
 
 class ReadingStore(Protocol):
@@ -75,3 +76,24 @@ def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:
     module = import_module(f"{__name__}.{name}")
     make: Callable[[Settings, str], ReadingStore] = module.READING_STORE
     return make(settings, bucket)
+
+
+def quoted(etag: str) -> str:
+    """An ETag in the quotes that belong to it; some servers leave them out of their listings."""
+    return f'"{etag.strip(chr(34))}"' if etag else ""
+
+
+def keeps_conditions(store: ReadingStore, read: Read, key: str) -> bool:
+    """Whether a store refuses what a condition forbids. Puts an empty object under `key`.
+
+    It stays there, for the next time; where conditions are ignored it is deleted again.
+    """
+    with suppress(Taken):  # it is there from an earlier time
+        store.put_file(read, key, b"", replacing=None)
+    store.delete(read, StoredFile(key, 0, '"another"'))
+    try:
+        probe = store.put_file(read, key, b"", replacing=None)
+    except Taken:
+        return True
+    store.delete(read, probe)
+    return False

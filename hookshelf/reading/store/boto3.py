@@ -15,7 +15,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.store import Unreadable, check_prefix
 from chalicelib.store.boto3 import Boto3Store
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import StoredFile
+from hookshelf.reading.store import StoredFile, quoted
 from hookshelf.reading.values import Read
 
 _FILE = "application/vnd.apache.parquet"
@@ -34,7 +34,7 @@ class ReadingBoto3(Boto3Store):
             for page in pages:
                 read.add(requests=1)
                 for entry in page.get("Contents", ()):
-                    yield StoredFile(entry["Key"], entry["Size"], entry["ETag"])
+                    yield StoredFile(entry["Key"], entry["Size"], quoted(entry["ETag"]))
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
         """See ReadingStore.folders."""
@@ -75,7 +75,8 @@ class ReadingBoto3(Boto3Store):
     ) -> StoredFile:
         """See ReadingStore.put_file."""
         read.add(requests=1)
-        condition = {"IfMatch": replacing.etag} if replacing else {"IfNoneMatch": "*"}
+        # Without the quotes: Ceph takes them for a part of the ETag, and S3 knows both.
+        condition = {"IfMatch": replacing.etag.strip('"')} if replacing else {"IfNoneMatch": "*"}
         with body.open("rb") if isinstance(body, Path) else BytesIO(body) as stream:
             size = stream.seek(0, SEEK_END)
             stream.seek(0)
@@ -83,7 +84,7 @@ class ReadingBoto3(Boto3Store):
                 answer = self._reader.put_object(
                     Key=key, Body=stream, ContentType=_FILE, **condition, **self._bucket_arguments
                 )
-        return StoredFile(key, size, answer["ETag"])
+        return StoredFile(key, size, quoted(answer["ETag"]))
 
     def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
@@ -98,7 +99,8 @@ class ReadingBoto3(Boto3Store):
 
     @cached_property
     def _reader(self) -> Any:
-        return self._client(attempts=3, seconds=60.0)
+        # rclone sends the checksum of the whole object with a part of it.
+        return self._client(attempts=3, seconds=60.0, response_checksum_validation="when_required")
 
 
 @contextmanager

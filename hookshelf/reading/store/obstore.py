@@ -16,7 +16,7 @@ from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from chalicelib.store.obstore import ObstoreStore
 from hookshelf.reading.errors import Gone
-from hookshelf.reading.store import StoredFile
+from hookshelf.reading.store import StoredFile, quoted
 from hookshelf.reading.values import Read
 
 _PAGE = 1_000  # keys in one answer of S3
@@ -43,7 +43,7 @@ class ReadingObstore(ObstoreStore):
             for page in pages:
                 read.add(requests=int(len(page) == _PAGE))
                 for entry in page:
-                    yield StoredFile(entry["path"], entry["size"], entry["e_tag"] or "")
+                    yield StoredFile(entry["path"], entry["size"], quoted(entry["e_tag"] or ""))
 
     def folders(self, read: Read, prefix: str = "") -> list[str]:
         """See ReadingStore.folders."""
@@ -71,6 +71,9 @@ class ReadingObstore(ObstoreStore):
                 body = bytes(obstore.get(self._reader, entry.key, options=options).bytes())
         except (NotFound, PreconditionError):
             raise Gone(entry.key) from None
+        except _WholeAnswer:
+            part: bytes = self._boto3.range(read, entry, start, length)
+            return part
         read.add(bytes=len(body))
         return body
 
@@ -92,6 +95,10 @@ class ReadingObstore(ObstoreStore):
         return ReadingBoto3(self._settings, self._bucket)
 
 
+class _WholeAnswer(Exception):
+    """Asked for a part, rclone sends it, but says 200, which obstore takes for the whole."""
+
+
 @contextmanager
 def _reading() -> Iterator[None]:
     try:
@@ -101,6 +108,8 @@ def _reading() -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFound(str(error)[:0]) from None
     except BaseError as error:
+        if "NotPartial" in str(error):
+            raise _WholeAnswer from None
         raise Unreadable(type(error).__name__) from None
 
 
