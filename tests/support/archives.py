@@ -16,6 +16,7 @@ from hookshelf import Archive
 from hookshelf.reading.store import open_reading_store
 
 KINDS = ("processed", "delivered", "open", "click", "bounce", "deferred", "dropped")
+VERDICTS = ("verified", "stale", "unchecked", "unsigned", "bad")
 HEADERS = {"content-type": "application/json", "user-agent": "SendGrid Event API"}
 
 
@@ -41,7 +42,7 @@ def delivered(
 
 
 def traffic(
-    seed: int, start: datetime, days: float, count: int, people: int = 40
+    seed: int, start: datetime, days: float, count: int, people: int = 40, batch: int = 5
 ) -> Iterator[ArchiveObject]:
     """Deliveries as SendGrid sends them: retried, late, forged, with repeats in one body."""
     chance = random.Random(seed)
@@ -50,7 +51,7 @@ def traffic(
         arrived = start + timedelta(
             days=days * number / count, microseconds=chance.randrange(10**6)
         )
-        events = [_event(chance, arrived, people) for _ in range(chance.randrange(1, 6))]
+        events = [_event(chance, arrived, people) for _ in range(chance.randrange(1, batch + 1))]
         if sent and chance.random() < 0.2:
             events.append(chance.choice(sent))  # in another body
         if chance.random() < 0.1:
@@ -90,8 +91,16 @@ def put(environ: dict[str, str], *objects: ArchiveObject) -> None:
         store.put(obj)
 
 
-def brute_force(environ: dict[str, str], subject: str) -> list[tuple[Any, ...]]:
+Rows = list[tuple[Any, ...]]  # of events: type, id, key, position, times, what it says
+
+
+def brute_force(environ: dict[str, str], subject: str) -> Rows:
     """What a scan of every raw object finds about a SendGrid address: no code of reading's."""
+    return scanned(environ).get(subject.lower(), [])
+
+
+def scanned(environ: dict[str, str]) -> dict[str, Rows]:
+    """The same of every address, from one scan."""
     store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
     copies: dict[tuple[str, str], set[tuple[int, str, int, str]]] = {}
     texts = {}
@@ -101,19 +110,22 @@ def brute_force(environ: dict[str, str], subject: str) -> list[tuple[Any, ...]]:
         except UnknownKey:  # what was compacted, the manifest log, a folder's lock
             continue
         obj = store.get(listed.key)
-        rank = ["verified", "stale", "unchecked", "unsigned", "bad"].index(obj.metadata["verdict"])
+        rank = VERDICTS.index(obj.metadata["verdict"])
         for position, event in enumerate(json.loads(obj.body)):
-            if event["email"].lower() != subject.lower():
-                continue
             id = event.get("sg_event_id") or f"{key.sha256}:{position}"
             name = listed.key.rpartition("/")[2]
             copies.setdefault((event["event"], id), set()).add((rank, name, position, listed.key))
             texts[listed.key, position] = event
-    rows = []
+    rows: dict[str, Rows] = {}
     for (kind, id), seen in copies.items():
         _, _, position, key = min(seen)
-        rows.append((kind, id, key, position, len(seen), texts[key, position]))
-    return sorted(rows, key=lambda row: (row[5]["timestamp"], row[2], row[3]))
+        event = texts[key, position]
+        row = (kind, id, key, position, len(seen), event)
+        rows.setdefault(event["email"].lower(), []).append(row)
+    return {
+        subject: sorted(some, key=lambda row: (row[5]["timestamp"], row[2], row[3]))
+        for subject, some in rows.items()
+    }
 
 
 def found(archive: Archive, subject: str) -> list[tuple[Any, ...]]:
