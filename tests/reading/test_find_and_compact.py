@@ -55,7 +55,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
 def test_find_gives_what_a_scan_of_every_raw_object_gives(folder_environ, stage):
     put(folder_environ, *traffic(7, START, 4.5, 60))
     expected = scanned(folder_environ)
-    assert sum(len(expected[person.lower()]) for person in PEOPLE[:-1]) > 100
+    assert sum(len(expected.get(person.lower(), [])) for person in PEOPLE) > 100
 
     for now in stage:
         list(archive_of(folder_environ, moment(now)).compact())
