@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all lint package deploy smoke-aws bench pins clean
+.PHONY: run demo test test-slow test-all lint mutants package deploy smoke-aws bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -31,6 +31,11 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+mutants: $(VENV)/test.done ## change the code that lets in, checks and keeps, and see whether a test fails; ARGS='chalicelib.keys*'
+	$(PIP) 'mutmut>=3.8.1,<4'
+	$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut results
+
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
 	@$(BIN)/python -m hookshelf.deploy $(if $(ARCH),--arch $(ARCH)) $(if $(BUCKET),--bucket $(BUCKET))
 
@@ -47,8 +52,8 @@ pins: $(VENV)/test.done ## requirements.txt anew from requirements.in: the newes
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
 		--no-emit-find-links --output-file=requirements.txt requirements.in
 
-clean: ## remove the virtual environment and what was packaged; the archive stays
-	rm -rf $(VENV) build
+clean: ## remove the virtual environment, what was packaged and what was mutated; the archive stays
+	rm -rf $(VENV) build mutants
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hookshelf needs Python 3.11 or newer. Try: make PYTHON=python3.13 run")'

@@ -21,7 +21,7 @@ QueryValues = Mapping[str, Sequence[str]]
 MayWrite = Callable[[App], bool]
 Guard = Callable[[ProxyEvent, QueryValues, Mapping[str, str], Mapping[str, str]], MayWrite]
 
-_ASSUMED = r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+"
+_ASSUMED = r"arn:(aws[a-z-]*):sts::([0-9]{12}):assumed-role/([^/]+)/.+"
 
 
 def by_token(
@@ -80,7 +80,7 @@ def is_principal(arn: str, principals: Iterable[str]) -> bool:
     An assumed role's session is its role too: `arn:aws:iam::<account>:role/<name>` is enough.
     """
     names = [arn]
-    if session := re.fullmatch(_ASSUMED, arn, re.ASCII):
+    if session := re.fullmatch(_ASSUMED, arn):
         partition, account, role = session.groups()
         names.append(f"arn:{partition}:iam::{account}:role/{role}")
     return any(_like(pattern).fullmatch(name) for pattern in principals for name in names)
@@ -92,4 +92,4 @@ def _named(arn: str, app: App) -> bool:
 
 def _like(pattern: str) -> re.Pattern[str]:
     # Not fnmatch, to which `[` means something.
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))

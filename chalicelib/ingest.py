@@ -11,6 +11,7 @@ import logging
 import os.path
 import re
 import time
+import traceback  # which logging loads anyway
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ class Arrival:
     ) -> None:
         self.started = time.monotonic()
         self.context = context
-        self.deadline = Deadline()  # until `run` has read the context's
+        self.deadline: Deadline  # which `run` reads from the context
         self.environ = environ
         self.arrived = arrived
         self.stage_variables = stage_variables
@@ -151,9 +152,7 @@ def _explained(error: Exception, log_fields: dict[str, Any]) -> Response:
         return responses.NOT_STORED
     if isinstance(error, NameTaken):
         return responses.NAME_TAKEN
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    file = os.path.basename(trace.tb_frame.f_code.co_filename) if trace else ""
-    log_fields |= {"why": type(error).__name__, "at": f"{file}:{trace.tb_lineno if trace else 0}"}
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    file = os.path.basename(frame.f_code.co_filename)
+    log_fields |= {"why": type(error).__name__, "at": f"{file}:{line}"}
     return responses.INTERNAL_ERROR

@@ -39,8 +39,8 @@ _DAY = rf"{_OF_DAYS}(?P<date>\d{{4}}-\d\d-\d\d)"
 _HOUR = rf"{_DAY}/hh=\d\d"
 # Not compiled here: only what reads keys needs them, and a cold start would pay 3 ms.
 _DELIVERY = (
-    rf"{_PREFIX}(?P<app>{_APP})/{_HOUR}/"
-    rf"(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)-(?P<sha256>[0-9a-f]{{64}})\.(?P<extension>[a-z]+)"
+    rf"{_PREFIX}(?P<app>{_APP})/{_HOUR}/(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)-"
+    rf"(?P<sha256>[0-9a-f]{{64}})\.(?P<extension>{'|'.join(EXTENSIONS)})"
 )
 _REJECTED = (
     rf"{_PREFIX}_rejected/(?P<app>{_APP})/(?P<day>{_DAY})/"
@@ -131,39 +131,35 @@ def is_app(name: str) -> bool:
 
 def is_path(path: str) -> bool:
     """Whether `path` may stand between a bucket and an app: at most 8 plain segments."""
-    return len(path) <= 8 * 64 and re.fullmatch(_PATH, path) is not None
+    return re.fullmatch(_PATH, path) is not None
 
 
 def parse_key(key: str) -> DeliveryKey | RejectedKey:
     """Read a key back. Raises UnknownKey for any other shape; never guesses."""
+    parsed: DeliveryKey | RejectedKey | None = None
     try:
-        if match := re.fullmatch(_DELIVERY, key, re.ASCII):
-            parsed: DeliveryKey | RejectedKey = DeliveryKey(
+        if match := re.fullmatch(_DELIVERY, key):
+            parsed = DeliveryKey(
                 match["prefix"],
                 match["app"],
                 datetime.strptime(match["stamp"], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC),
                 match["sha256"],
                 match["extension"],
             )
-        elif match := re.fullmatch(_REJECTED, key, re.ASCII):
-            if (day := day_in(match["day"])) is None:
-                raise UnknownKey(key)
+        elif (match := re.fullmatch(_REJECTED, key)) and (day := day_in(match["day"])):
             parsed = RejectedKey(
                 match["prefix"], match["app"], day, match["sha256"], match["signature_hash"] or ""
             )
-        else:
-            raise UnknownKey(key)
     except ValueError as error:  # a month 13, say
         raise UnknownKey(key) from error
-    known = isinstance(parsed, RejectedKey) or parsed.extension in EXTENSIONS
-    if not known or not is_app(parsed.app) or str(parsed) != key:
+    if parsed is None or not is_app(parsed.app) or str(parsed) != key:
         raise UnknownKey(key)
     return parsed
 
 
 def parse_events(key: str) -> EventsKey:
     """Read the key of a compacted file. Raises UnknownKey."""
-    match = re.fullmatch(_EVENTS, key, re.ASCII)
+    match = re.fullmatch(_EVENTS, key)
     if match is None:
         raise UnknownKey(key)
     text = match["start"]
@@ -226,7 +222,7 @@ def is_of_days(folder: str) -> bool:
 
 def day_in(folders: str) -> date | None:
     """The day (UTC) that has these folders; None where they are no day's."""
-    match = re.fullmatch(_DAY, folders, re.ASCII)
+    match = re.fullmatch(_DAY, folders)
     try:
         return date.fromisoformat(match["date"]) if match else None
     except ValueError:  # a month 13, say

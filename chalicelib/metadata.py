@@ -79,7 +79,7 @@ def _fitting(wanted: Mapping[str, str], room: int) -> dict[str, str]:
     omitted: list[str] = []
     for name, value in wanted.items():
         rest.pop(0)
-        others = {"omitted": ",".join(omitted + rest)} if omitted or rest else {}
+        others = {"omitted": ",".join(omitted + rest)}
         if _size(kept) + len(name) + len(value) + _size(others) <= room:
             kept[name] = value
         else:

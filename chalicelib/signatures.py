@@ -138,7 +138,7 @@ def p256_public_key(text: str) -> Any:
         if "-----BEGIN" in text:
             key = load_pem_public_key(text.strip().encode("ascii"))
         else:
-            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+            key = load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(_NO_PUBLIC_KEY) from None
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
@@ -165,7 +165,7 @@ def from_base64(text: str) -> bytes:
 
 def from_hex(text: str) -> bytes:
     """Strict lower-case hex. Empty bytes where it is not."""
-    return bytes.fromhex(text) if re.fullmatch(r"(?:[0-9a-f]{2})*", text, re.ASCII) else b""
+    return bytes.fromhex(text) if re.fullmatch(r"(?:[0-9a-f]{2})*", text) else b""
 
 
 def raw(text: str) -> bytes:
@@ -175,6 +175,6 @@ def raw(text: str) -> bytes:
 
 def unix_seconds(text: str | None) -> float | None:
     """A header's Unix time in seconds; None where it is not one."""
-    if text is None or not re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
+    if text is None or not re.fullmatch(r"[0-9]{1,12}", text):
         return None
     return float(text)

@@ -43,6 +43,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ours")
 
 
+# Fixtures that start a server or another process. `make mutants` leaves out what asks for them.
+_STARTING = {"aws", "function", "moto_endpoint", "server", "servers"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a server."""
+    for item in items:
+        if _STARTING & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     """An S3 server over real HTTP. It checks no signature."""

@@ -1,6 +1,7 @@
 """The key grammar, version 1: what is written can be read back, and nothing else can."""
 
 import posixpath
+import re
 from datetime import UTC, date, datetime
 from string import ascii_letters, digits
 
@@ -25,16 +26,20 @@ from chalicelib.keys import (
     day_in,
     day_of,
     day_prefix,
+    events_prefix,
     hour_prefix,
     is_app,
     is_of_days,
     is_path,
     is_reserved,
+    manifest_prefix,
     parse_events,
     parse_key,
     parse_manifest,
     past_deliveries,
+    past_rejected,
     rejected_prefix,
+    seek,
 )
 
 DIGEST = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -102,6 +107,7 @@ OTHER_SHAPES = {
     "a climbing segment": "events/../" + GOOD,
     "a dot segment": "./" + GOOD,
     "nine segments": "a/b/c/d/e/f/g/h/i/" + GOOD,
+    "a day in Arabic digits": GOOD.replace("20261120T", "٢٠٢٦1120T"),
     "a segment of 64 characters": "a" * 64 + "/" + GOOD,
     "a hidden segment": ".events/" + GOOD,
     "a segment that is ours": "_events/" + GOOD,
@@ -188,6 +194,60 @@ def test_compacted_files_and_the_manifest_log_are_written_like_this_for_ever(key
 
 def test_the_extensions_of_version_1_are_frozen_too():
     assert EXTENSIONS == ("json", "form", "xml", "txt", "bin")
+
+
+@pytest.mark.parametrize(
+    ("start", "span", "end"),
+    [
+        (datetime(2026, 12, 31, 23, tzinfo=UTC), "hour", datetime(2027, 1, 1, tzinfo=UTC)),
+        (datetime(2026, 2, 28, tzinfo=UTC), "day", datetime(2026, 3, 1, tzinfo=UTC)),
+        (datetime(2026, 2, 1, tzinfo=UTC), "month", datetime(2026, 3, 1, tzinfo=UTC)),
+        (datetime(2026, 12, 1, tzinfo=UTC), "month", datetime(2027, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_compacted_file_ends_where_the_next_one_begins(start, span, end):
+    assert EventsKey("", "shop", start, span).end == end
+
+
+HOUR = "layer=events/app=shop/month=2026-11/2026-11-20T14.parquet"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "shop", GOOD, HOUR + "\n", HOUR.replace(".parquet", ".json")),
+        HOUR.replace("month=2026-11", "month=2026-12"),
+        HOUR.replace("2026-11", "2026-13"),
+        HOUR.replace("-20T14", "-31T14"),
+        HOUR.replace("T14", "T24"),
+        HOUR.replace("T14", "T14:00"),
+        HOUR.replace("T14", "T١٤"),
+        HOUR.replace("-20T14", "T14"),
+        HOUR.replace("app=shop", "app=" + "s" * 51),
+        HOUR.replace("app=shop", "app=sh--op"),
+        "layer=events/app=shop/month=2026-00/2026-00.parquet",
+        "a/b/c/d/e/f/g/h/i/" + HOUR,
+    ],
+)
+def test_another_name_is_no_compacted_file(key):
+    with pytest.raises(UnknownKey, match=re.escape(repr(key))):
+        parse_events(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "shop", GOOD, "_manifests/shop/00000001.json\n", "_manifests/shop/00000001.parquet"),
+        *("_manifests/shop/0000001.json", "_manifests/shop/000000001.json"),
+        "_manifests/shop/٠٠٠٠٠٠٠١.json",
+        f"_manifests/{'s' * 51}/00000001.json",
+        "_manifests/sh--op/00000001.json",
+        "a/b/c/d/e/f/g/h/i/_manifests/shop/00000001.json",
+    ],
+)
+def test_another_name_is_no_entry_of_the_manifest_log(key):
+    with pytest.raises(UnknownKey, match=re.escape(repr(key))):
+        parse_manifest(key)
 
 
 @pytest.mark.parametrize("key", OTHER_SHAPES.values(), ids=OTHER_SHAPES)
@@ -318,6 +378,7 @@ def test_folders_of_ours_are_known_by_their_names():
     assert app_in("app=shop") == "shop"
     assert app_in("app=_shop") is app_in("shop") is None
     assert day_in(day_folder(date(2026, 11, 20)).replace("11", "13")) is None
+    assert day_in(day_folder(date(2026, 11, 20)).replace("2026", "٢٠٢٦")) is None
 
 
 @given(rejected)
@@ -326,6 +387,39 @@ def test_a_rejected_body_lies_below_the_rejected_of_its_app_and_of_all(key):
 
     assert of_app.startswith(rejected_prefix(key.prefix))
     assert str(key).startswith(of_app)
+
+
+def test_each_kind_of_key_lies_below_its_own_prefix():
+    """What a listing asks for, to the letter."""
+    at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+    assert app_prefix("p/", "shop") == "p/shop/"
+    assert day_prefix("p/", "shop", date(2026, 1, 2)) == "p/shop/dt=2026-01-02/"
+    assert hour_prefix("p/", "shop", at) == "p/shop/dt=2026-01-02/hh=03/"
+    assert rejected_prefix("p/") == "p/_rejected/"
+    assert rejected_prefix("p/", "shop") == "p/_rejected/shop/"
+    assert events_prefix("p/") == "p/layer=events/"
+    assert events_prefix("p/", "shop") == "p/layer=events/app=shop/"
+    assert manifest_prefix("p/", "shop") == "p/_manifests/shop/"
+
+
+def test_a_listing_begins_right_before_what_arrived_at_a_moment():
+    at = ARRIVED
+    before = DeliveryKey("p/", "shop", at.replace(microsecond=123455), "f" * 64, "xml")
+    then = DeliveryKey("p/", "shop", at, "0" * 64, "bin")
+
+    assert seek("p/", "shop", at) == "p/shop/dt=2026-11-20/hh=23/20261120T235001.123456Z"
+    assert str(before) < seek("p/", "shop", at) < str(then)
+
+
+def test_a_listing_goes_on_behind_all_of_an_app_and_before_what_is_next_to_it():
+    last = DeliveryKey("p/", "shop", datetime.max.replace(tzinfo=UTC), "f" * 64, "xml")
+    refused = RejectedKey("p/", "shop", date.max, "f" * 64, "f" * 12)
+    of_next_app = RejectedKey("p/", "shop2", date(2026, 1, 1), DIGEST)
+
+    assert str(last) < past_deliveries("p/", "shop") < "p/shop/events/" < "p/shop2/"
+    assert str(refused) < past_rejected("p/", "shop") < str(of_next_app) < past_rejected("p/")
+    assert past_rejected("p/") < "p/a/"
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,22 @@ def test_success_names_bucket_and_key() -> None:
         {"result": "success", "bucket": "events", "key": "shop/x.json"},
         {},
     )
+
+
+def test_what_is_no_refusal_has_no_reason() -> None:
+    handshake = responses.handshake_response("challenge", "text/plain")
+
+    assert handshake == (200, "challenge", {"Content-Type": "text/plain"})
+    assert responses.stored("events", "shop/x.json").reason == handshake.reason == ""
+
+
+def test_what_can_never_be_accepted_says_what_it_is_and_why() -> None:
+    assert responses.invalid("body", "it is upside down") == (
+        400,
+        {"result": "fail", "reason": "Invalid body: it is upside down"},
+        {},
+    )
+
+
+def test_what_is_raised_says_its_reason_and_no_more() -> None:
+    assert str(responses.Refused(responses.INVALID_TOKEN)) == "Invalid token provided"

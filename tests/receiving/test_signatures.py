@@ -384,7 +384,7 @@ def hashes(call: Callable[[], object]) -> int:
     seen = []
 
     def profile(frame: Any, event: str, argument: object) -> None:
-        if event == "call" and frame.f_code is hmac_sha256.__code__:
+        if event == "call" and frame.f_code is hmac.digest.__code__:
             seen.append(frame)
 
     profiled(call, profile)
@@ -602,6 +602,13 @@ def der(key: Any) -> str:
     return "".join(pem(key).splitlines()[1:-1])
 
 
+def compressed(key: Any) -> str:
+    """DER again, with half the point: the other half follows from it (RFC 5480, section 2.2)."""
+    encoding, point = serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+    head = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
+    return base64.b64encode(head + key.public_key().public_bytes(encoding, point)).decode()
+
+
 def private_pem(key: Any) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -619,8 +626,11 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 @pytest.mark.parametrize(
     "text",
-    [pem(P256), der(P256), f"\n{pem(P256)}\n", pem(P256).replace("\n", "\r\n"), f" {der(P256)}\n"],
-    ids=["PEM", "DER", "PEM in blank lines", "PEM with CRLF", "DER in blanks"],
+    [
+        *(pem(P256), der(P256), compressed(P256)),
+        *(f"\n{pem(P256)}\n", pem(P256).replace("\n", "\r\n"), f" {der(P256)}\n"),
+    ],
+    ids=["PEM", "DER", "compressed", "PEM in blank lines", "PEM with CRLF", "DER in blanks"],
 )
 def test_a_p256_key_is_read_from_pem_or_base64_der(text: str) -> None:
     assert p256_public_key(text) == P256.public_key()
@@ -701,6 +711,20 @@ def quotes(error: Exception | None, text: str) -> bool:
     pieces = {text[index : index + 4] for index in range(len(text) - 3)}
     pieces |= {ascii(character).strip("'") for character in text if not character.isascii()}
     return any(piece in said for piece in pieces if piece.strip()) or not said.isascii()
+
+
+def test_what_is_wrong_with_a_key_is_said_in_our_words() -> None:
+    for raw in (b"", b"1" * 31, b"1" * 33):
+        with pytest.raises(ValueError, match="^not 32 bytes$"):
+            ed25519_public_key(raw)
+    for text in (der(P256)[:-8], "not-a-key-at-all", pem(P256)[:100]):
+        with pytest.raises(ValueError, match="^not a public key in PEM or base64 DER$"):
+            p256_public_key(text)
+    for key in (P384, K256, RSA, ED25519):
+        with pytest.raises(ValueError, match="^a public key, but not for ECDSA over P-256$"):
+            p256_public_key(pem(key))
+        with pytest.raises(ValueError, match="^a public key, but not for ECDSA over P-256$"):
+            p256_public_key(der(key))
 
 
 # Published vectors

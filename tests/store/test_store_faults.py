@@ -37,14 +37,7 @@ from chalicelib import responses
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import from_environment
 from chalicelib.store import PUT_TIMEOUT, NotStored
-from chalicelib.store._retry import (
-    ATTEMPT_TIMEOUT,
-    RETRY_DELAY,
-    STORED,
-    permanent,
-    put_with_retries,
-    retryable,
-)
+from chalicelib.store._retry import STORED, permanent, retryable
 from chalicelib.store.obstore import ObstoreStore, _judge
 
 SLACK = 15  # seconds a busy machine may add; the servers that stall do so for longer
@@ -383,92 +376,3 @@ def test_a_control_character_is_not_stored_and_the_process_lives(where):
 
         assert s3.requests == []
         assert store.put(OBJ) == 1
-
-
-# The retry policy by itself, on a clock of our own.
-
-
-class Clock:
-    """Time passes only when an attempt or a pause takes it."""
-
-    def __init__(self, result: object, takes: float) -> None:
-        self.now = 1_000.0
-        self.result = result
-        self.takes = takes
-        self.starts: list[float] = []
-        self.pauses: list[float] = []
-
-    def put(self, seconds: float) -> int:
-        begin = self.now
-
-        def attempt(obj: ArchiveObject) -> object:
-            assert obj is OBJ
-            self.starts.append(self.now - begin)
-            self.now += self.takes
-            return self.result
-
-        return put_with_retries(
-            attempt, OBJ, seconds=seconds, clock=lambda: self.now, sleep=self.sleep
-        )
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
-def test_the_first_success_ends_it():
-    clock = Clock(STORED, takes=0.1)
-
-    assert clock.put(seconds=8) == 1
-    assert clock.pauses == []
-
-
-@pytest.mark.parametrize("seconds", [8, 2, 0, -3])
-def test_there_is_always_a_first_attempt(seconds):
-    assert Clock(STORED, takes=0.1).put(seconds) == 1
-
-
-def test_what_is_hopeless_is_attempted_once():
-    clock = Clock(permanent("403 AccessDenied"), takes=0.1)
-
-    with pytest.raises(NotStored) as raised:
-        clock.put(seconds=8)
-
-    assert (raised.value.why, raised.value.attempts) == ("403 AccessDenied", 1)
-    assert clock.pauses == []
-
-
-@pytest.mark.parametrize("takes", [0, 0.01, 0.5, ATTEMPT_TIMEOUT])
-@pytest.mark.parametrize("seconds", [8, 5, 2.5, 2, 1, 0, -3])
-def test_another_attempt_is_made_only_while_a_whole_one_fits(seconds, takes):
-    clock = Clock(retryable("503 SlowDown"), takes)
-
-    with pytest.raises(NotStored) as raised:
-        clock.put(seconds)
-
-    shortest, longest = RETRY_DELAY
-    assert raised.value.why == "503 SlowDown"
-    assert raised.value.attempts == len(clock.starts)
-    assert all(start + ATTEMPT_TIMEOUT <= seconds for start in clock.starts[1:])
-    assert (
-        clock.starts[-1] + takes + longest + ATTEMPT_TIMEOUT > seconds
-    )  # it did not give up early
-    assert all(shortest <= pause <= longest for pause in clock.pauses)
-
-
-def test_a_hang_gets_three_attempts_of_the_whole_budget():
-    clock = Clock(retryable("timeout"), takes=ATTEMPT_TIMEOUT)
-
-    with pytest.raises(NotStored) as raised:
-        clock.put(seconds=PUT_TIMEOUT)
-
-    assert raised.value.attempts == 3
-
-
-def test_pauses_differ_so_that_deliveries_do_not_come_back_all_at_once():
-    clock = Clock(retryable("503 SlowDown"), takes=0)
-
-    with pytest.raises(NotStored):
-        clock.put(seconds=PUT_TIMEOUT)
-
-    assert len(set(clock.pauses)) == len(clock.pauses) > 10

@@ -8,7 +8,7 @@ from pathlib import Path
 from support.project import PROJECT
 
 # Folders with other people's code, or none.
-_NOT_OURS = {".venv", "venv", "build", "archive", "node_modules", "deployments"}
+_NOT_OURS = {".venv", "venv", "build", "archive", "mutants", "node_modules", "deployments"}
 
 EVERYTHING = sorted(
     path
