@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-_VARIABLE = "STAGE_VAR_"
+STAGE_VARIABLE = "STAGE_VAR_"  # begins the names of what stands in for stage variables
 
 
 def is_local(environ: Mapping[str, str]) -> bool:
@@ -24,9 +24,9 @@ def stage_variables(environ: Mapping[str, str]) -> dict[str, str] | None:
     if not is_local(environ):
         return None
     return {
-        name.removeprefix(_VARIABLE): value
+        name.removeprefix(STAGE_VARIABLE): value
         for name, value in environ.items()
-        if name.startswith(_VARIABLE)
+        if name.startswith(STAGE_VARIABLE)
     } or None
 
 

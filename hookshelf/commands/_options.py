@@ -29,6 +29,7 @@ class ReadOptions:
     until: datetime | None
     tz: tzinfo  # in which dates were read, and times are shown
     as_json: bool
+    endpoint: str = ""  # where the stage receives, if it is deployed and was asked for
 
 
 class KeyArn(click.ParamType):  # type: ignore[type-arg]  # no type before click 8.5
@@ -122,8 +123,9 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         now = datetime.now(UTC)
         start = _moment("--since", times.since, since, now, tz)
         end = _moment("--until", times.until, until, now, tz)
-        environ = _environment(stage)
-        return command(ReadOptions(environ, app, bucket, start, end, tz, as_json), **others)
+        environ, endpoint = _environment(stage)
+        options = ReadOptions(environ, app, bucket, start, end, tz, as_json, endpoint)
+        return command(options, **others)
 
     for option in reversed(_READING):
         with_options = option(with_options)
@@ -185,25 +187,27 @@ def _moment(
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
-def _environment(stage: str | None) -> Mapping[str, str]:
-    """The settings of a command: of the stage as it is deployed, where it is."""
+def _environment(stage: str | None) -> tuple[Mapping[str, str], str]:
+    """The settings of a command, of the stage as it is deployed, where it is; and its endpoint."""
     if stage is None or stage == LOCAL_STAGE:
-        return environment(stage)
-    deployed = _deployed_environment(stage)
+        return environment(stage), ""
+    deployed = _deployed(stage)
     if deployed is None:
-        return environment(stage)
-    return {**os.environ, **deployed}
+        return environment(stage), ""
+    variables, endpoint = deployed
+    return {**os.environ, **variables}, endpoint
 
 
-def _deployed_environment(stage: str) -> dict[str, str] | None:
-    """The variables of the function that receives for a stage; None where none is deployed."""
+def _deployed(stage: str) -> tuple[dict[str, str], str] | None:
+    """The variables of the function that receives, and its endpoint; None: none is deployed."""
     import boto3
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
     from hookshelf.deploy.deployment import NotDeployed, find_deployment
 
     try:
-        name = find_deployment(stage).functions["api_handler"]
+        deployment = find_deployment(stage)
+        name = deployment.functions["api_handler"]
         configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
     except NotDeployed:
         return None
@@ -216,4 +220,4 @@ def _deployed_environment(stage: str) -> dict[str, str] | None:
         )
         return None
     variables: dict[str, str] = configuration.get("Environment", {}).get("Variables", {})
-    return variables
+    return variables, deployment.url

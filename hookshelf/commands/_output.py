@@ -12,8 +12,9 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.bodies import is_json
+from chalicelib.errors import MisuseError
 from hookshelf.commands._options import ReadOptions
-from hookshelf.reading.values import ArchivedEvent, Read
+from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read
 from hookshelf.terminal import printable, show
 
 if TYPE_CHECKING:
@@ -65,6 +66,14 @@ def csv_line(event: ArchivedEvent, columns: Sequence[str] = EVENT_COLUMNS) -> st
     fields = event.as_json()
     cells = [printable(str(fields[name])) for name in columns]
     return _csv_row([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])
+
+
+def event_at(archive: Archive, delivery: ArchivedDelivery, number: int) -> ArchivedEvent:
+    """One event of a delivery. Raises MisuseError where it has fewer."""
+    events = archive.events_of(delivery)
+    if number >= len(events):
+        raise MisuseError(f"It has {len(events)} events, counted from 0.")
+    return events[number]
 
 
 def show_read(read: Read, options: ReadOptions) -> None:

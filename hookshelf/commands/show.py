@@ -10,7 +10,7 @@ import click
 
 from chalicelib.metadata import headers_of
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import go_on, in_bytes, json_line, short_hash
+from hookshelf.commands._output import event_at, go_on, in_bytes, json_line, short_hash
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.reading.words import sentence
 from hookshelf.terminal import show
@@ -54,10 +54,7 @@ def command(
     elif headers_alone:
         _print_headers(delivery, options)
     elif number is not None:
-        events = archive.events_of(delivery)
-        if number >= len(events):
-            raise click.UsageError(f"It has {len(events)} events, counted from 0.")
-        show(json_line(events[number]))
+        show(json_line(event_at(archive, delivery, number)))
     elif options.as_json:
         show(json.dumps(_as_json(delivery)))
     else:

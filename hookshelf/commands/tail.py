@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
 from hookshelf.commands._output import in_bytes, short_hash
+from hookshelf.commands._sending import (
+    Sending,
+    checked_target,
+    parcel_to_send,
+    sending_options,
+)
 from hookshelf.reading.values import ArchivedDelivery
+from hookshelf.replay.forward import Forwarder
 from hookshelf.terminal import show
+
+if TYPE_CHECKING:
+    from hookshelf import Archive
 
 
 @click.command()
@@ -26,29 +40,69 @@ from hookshelf.terminal import show
     metavar="SECONDS",
     help="How often to look: one LIST per app each time, $0.005 per 1,000.",
 )
-def command(options: ReadOptions, *, follow: bool, last: int, every: float) -> None:
+@click.option("--to", "url", metavar="URL", help="Send each of them there, too: https://…")
+@sending_options
+def command(
+    options: ReadOptions,
+    sending: Sending,
+    *,
+    follow: bool,
+    last: int,
+    every: float,
+    url: str | None,
+) -> None:
     """Show the newest deliveries, oldest first, and go on with -f.
 
+    With --to each is sent to a server of yours as it arrives, as `hookshelf replay` sends it:
+    webhooks on your own machine, with a backlog.
+
     \b
-    Exit status: 0 shown, 1 the archive could not be read, 2 misuse.
+    Exit status: 0 shown, 1 the archive could not be read, or a delivery was not acknowledged,
+    2 misuse.
 
     \b
     Examples:
       hookshelf tail
       hookshelf tail -f --app sendgrid
       hookshelf tail --since 10m --json
+      hookshelf tail -f --app stripe --to http://127.0.0.1:3000/hooks --allow-private --re-sign
     """
     from hookshelf import Archive
 
+    target = checked_target(url, sending, options) if url else None
     archive = Archive(options.bucket, app=options.app, environ=options.environ)
     follower = archive.follow(since=options.since, last=last)
-    while True:
-        for delivery in follower.poll():
-            if options.until is None or delivery.arrived < options.until:
-                show(_as_json(delivery) if options.as_json else _line(delivery, options))
-        if not follow:
-            return
-        time.sleep(every)
+    refused = 0
+    with Forwarder(target, sending.pace()) if target else nullcontext() as forwarder:
+        while True:
+            new = follower.poll()
+            wanted = [d for d in new if options.until is None or d.arrived < options.until]
+            for delivery, status in _sent(archive, wanted, forwarder, sending, options):
+                line = _as_json(delivery, status) if options.as_json else _line(delivery, options)
+                show(line if options.as_json or status is None else f"{status}  {line}")
+                refused += status is not None and not status.startswith("2")
+            if not follow:
+                sys.exit(1 if refused else 0)
+            time.sleep(every)
+
+
+def _sent(
+    archive: Archive,
+    deliveries: Sequence[ArchivedDelivery],
+    forwarder: Forwarder | None,
+    sending: Sending,
+    options: ReadOptions,
+) -> Iterator[tuple[ArchivedDelivery, str | None]]:
+    """Each delivery; where it is to be sent, with the status that was the response, or why none."""
+    if forwarder is None:
+        yield from ((delivery, None) for delivery in deliveries)
+        return
+    for delivery in archive.whole(deliveries):
+        if delivery.altered:
+            yield delivery, "altered, and not sent"
+            continue
+        forwarded = forwarder.send(parcel_to_send(delivery, sending, options))
+        yield delivery, str(forwarded.status or forwarded.why)
 
 
 def _line(delivery: ArchivedDelivery, options: ReadOptions) -> str:
@@ -57,12 +111,14 @@ def _line(delivery: ArchivedDelivery, options: ReadOptions) -> str:
     return f"{arrived}  {delivery.app}  {size}  [{short_hash(delivery.key)}]"
 
 
-def _as_json(delivery: ArchivedDelivery) -> str:
-    fields = {
+def _as_json(delivery: ArchivedDelivery, status: str | None) -> str:
+    fields: dict[str, object] = {
         "key": delivery.key,
         "bucket": delivery.bucket,
         "app": delivery.app,
         "arrived": delivery.arrived.isoformat(),
         "size": delivery.size,
     }
+    if status is not None:
+        fields["status"] = int(status) if status.isdigit() else status
     return json.dumps(fields)

@@ -16,7 +16,11 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
     count(by=[…], …)            events and repeats by fields of COUNTABLE     Counted: .rows, .read
     deliveries(…)               keys, sizes and states, oldest first          Deliveries: iterate
                                 whole=True: with bodies and metadata, quickly
+    whole(deliveries)           some of a listing with their bodies, in order  Deliveries: iterate
     delivery(hash_or_key)       one, with its exact body and metadata         ArchivedDelivery
+    verify(…)                   every delivery checked again, and the log     Verified: iterate
+    evidence(delivery, event)   files that prove it without our software      dict[str, bytes]
+    manifests()                 the head of each app's manifest log           list[ManifestHead]
     events_of(delivery)         what it carries                               list[ArchivedEvent]
     refused(…)                  what lies under `_rejected/`                  Deliveries
     follow(…)                   .poll(): what has arrived since the last      Follower
@@ -33,7 +37,9 @@ How it is made, from the outside in; each part knows only those below it:
 
     archive.py                  the value above: opens stores, finds streams, and asks
     lookup.py scan.py           few rows by subject, id or correlation; all rows, in SQL
+    verifying.py checking.py    everything checked again; one delivery, in other processes
     listing.py bodies.py        which deliveries there are; all of them, whole
+    loading.py                  some of them whole, in the order asked for
     compact.py                  the writer: what is to do, in which order, what is deleted last
     merge.py                    rows of files and of raw objects -> one sorted, checked file
     manifest.py                 the log of what there is and what was changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +166,13 @@ class Archive:
             read,
         )
 
+    def whole(self, deliveries: Iterable[ArchivedDelivery]) -> Deliveries:
+        """Deliveries of a listing with their bodies, in the order given; none that went since."""
+        from hookshelf.reading.loading import in_order
+
+        read = Read()
+        return Deliveries(in_order(self._bucket, read, list(deliveries)), read)
+
     def delivery(self, hash_or_key: str, *, app: str | None = None) -> ArchivedDelivery:
         """One delivery with its body and metadata; the beginning of its hash will do.
 
@@ -266,6 +273,15 @@ class Archive:
 
         verified.checked = checked()
         return verified
+
+    def evidence(
+        self, delivery: ArchivedDelivery, event: ArchivedEvent | None = None
+    ) -> dict[str, bytes]:
+        """The files that prove a delivery, or one event of it, by name. Raises NothingToProve."""
+        from hookshelf.reading.evidence import evidence_of
+
+        bucket = self._bucket(delivery.bucket)
+        return evidence_of(bucket, Read(), delivery, event, self.environ, self.now())
 
     def manifests(self, *, app: str | None = None) -> list[ManifestHead]:
         """The head of each app's manifest log: kept elsewhere, it proves all before it."""

@@ -28,10 +28,11 @@ KNOWS = {
     "the library": {"reading"},  # hookshelf/__init__.py: `from hookshelf import Archive`
     "reading": BELOW,
     "deploy": BELOW,
+    "replay": BELOW,
     "local": BELOW | {"app.py"},  # which it serves
     "doctor": BELOW | {"deploy"},
     "smoke": BELOW | {"deploy"},
-    "commands": BELOW | {"the library", "reading", "deploy", "local", "doctor"},
+    "commands": BELOW | {"the library", "reading", "replay", "deploy", "local", "doctor"},
     "the command line": BELOW | {"commands"},  # hookshelf/__main__.py
 }
 

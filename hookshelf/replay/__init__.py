@@ -1,0 +1,1 @@
+"""Sending archived deliveries again: to whom, how often, and what was acknowledged."""
