@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-
-from chalice.app import IAMAuthorizer, Response
+from typing import Any
 
 from chalicelib import guards, receive
-from chalicelib.gateway import Gateway, to_chalice
+from chalicelib.gateway import gateway
 from chalicelib.prepare import prepare
+from chalicelib.responses import Response
 
 # In Lambda the environment never changes, and a plain copy is read without decoding it each time.
 LAMBDA_ENVIRON = dict(os.environ) if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else {}
@@ -19,26 +19,22 @@ def environ() -> Mapping[str, str]:
     return LAMBDA_ENVIRON or os.environ
 
 
-app = Gateway(app_name="hookshelf", environ=environ)
-
-# Every method has a route, so that those we refuse hear so, and API Gateway's "Missing
-# Authentication Token" is not all they hear.
-METHODS = ["POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
+app = gateway(environ)
 
 
-@app.route("/input", methods=METHODS, content_types=["*/*"])
-def post() -> Response:
+@app.on("/input")
+def post(event: Mapping[str, Any], context: Any) -> Response:
     """Archive what a sender posts, for whoever presents the stage's token."""
-    return _receive(guards.by_token)
+    return _receive(event, context, guards.by_token)
 
 
-@app.route("/iam/input", methods=METHODS, content_types=["*/*"], authorizer=IAMAuthorizer())
-def post_signed() -> Response:
+@app.on("/iam/input", signed=True)
+def post_signed(event: Mapping[str, Any], context: Any) -> Response:
     """Archive what an AWS principal posts, signed with SigV4, to the apps that name it."""
-    return _receive(guards.by_iam)
+    return _receive(event, context, guards.by_iam)
 
 
-@app.lambda_function()
+@app.function
 def deliver(event: object, context: object) -> dict[str, str]:
     """Archive what is invoked directly; every failure raises, so that Lambda retries."""
     from chalicelib import direct  # not on the way of a post: it loads pydantic
@@ -46,7 +42,7 @@ def deliver(event: object, context: object) -> dict[str, str]:
     return direct.deliver(event, context, environ=environ(), arrived=datetime.now(UTC))
 
 
-@app.lambda_function()
+@app.function
 def track_s3(event: object, context: object) -> dict[str, int]:
     """Tell Snowplow's collector of every object that an S3 notification names."""
     from chalicelib import snowplow
@@ -54,11 +50,9 @@ def track_s3(event: object, context: object) -> dict[str, int]:
     return snowplow.track(event, context, environ=environ())
 
 
-def _receive(guard: guards.Guard) -> Response:
-    event, context = app.current_invoke
+def _receive(event: Mapping[str, Any], context: Any, guard: guards.Guard) -> Response:
     arrived = datetime.now(UTC)
-    response = receive.respond(event, context, environ=environ(), arrived=arrived, guard=guard)
-    return to_chalice(response)
+    return receive.respond(event, context, environ=environ(), arrived=arrived, guard=guard)
 
 
 if LAMBDA_ENVIRON:

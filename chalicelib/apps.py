@@ -41,8 +41,14 @@ class _File(NamedTuple):
     size: int
 
 
+class _Kept(NamedTuple):
+    entry: Mapping[str, Any]  # the same object until the file changes
+    referred: Mapping[str, str]  # see secrets.env_references
+    app: App
+
+
 _MAX_APPS = 256  # kept for the next request
-_apps: dict[tuple[str, _File | None, tuple[tuple[str, str], ...]], App] = {}
+_apps: dict[str, _Kept] = {}
 
 
 class AppError(SettingError):
@@ -79,21 +85,22 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
 
     Secrets are resolved here, once per container, and no later than `deadline` leaves time for.
     """
-    file = _file(environ)
-    configured = _entries(file, environ)
+    configured = entries(environ)
     if name not in configured:
         return App(source=source_of(name))
     entry = configured[name]
-    with located(environ):
-        _check_shape(name, entry)
-        cache_key = name, file, tuple(secrets.env_references(entry, environ))
-        app = _apps.get(cache_key)
-        if app is None:
+    kept = _apps.get(name)
+    if (
+        kept is None
+        or kept.entry is not entry
+        or kept.referred != secrets.env_references(entry, environ)
+    ):
+        with located(environ):
             app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
-            if len(_apps) >= _MAX_APPS:
-                _apps.clear()
-            _apps[cache_key] = app
-        return app
+        if len(_apps) >= _MAX_APPS:
+            _apps.clear()
+        kept = _apps[name] = _Kept(entry, secrets.env_references(entry, environ), app)
+    return kept.app
 
 
 def apps_file(environ: Mapping[str, str]) -> str:

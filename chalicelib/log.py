@@ -30,7 +30,11 @@ def configure(environ: Mapping[str, str]) -> None:
     """Let the project's own logger speak, once."""
     logger = logging.getLogger("hookshelf")
     logger.setLevel(logging.INFO)
-    if environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON" or logger.handlers:
+    if environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
+        # Its lines name none of these. https://docs.python.org/3/howto/logging.html#optimization
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+        return
+    if logger.handlers:
         return
     logger.addHandler(JsonLines())
     logger.propagate = False

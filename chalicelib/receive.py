@@ -6,12 +6,11 @@ before the guard lets a request in; what comes after the parameters is ingest.py
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from chalicelib import ingest, responses
 from chalicelib.apps import App, app_named
@@ -51,7 +50,7 @@ def _receive(event: ProxyEvent, guard: Guard, arrival: Arrival) -> Response:
     if method != "POST" and not (method == "GET" and set(query) - OUR_PARAMETERS):
         raise Refused(responses.METHOD_NOT_ALLOWED)
     settings = from_environment(arrival.environ)
-    headers = {name.lower(): value for name, value in event["headers"].items()}
+    headers = _headers(event.get("headers"))
     may_write = guard(event, query, headers, arrival.environ)
     if method != "POST":
         return _respond_to_get(query, headers, may_write, arrival)
@@ -115,6 +114,12 @@ def _parameters(query: QueryValues, settings: Settings) -> tuple[str, BucketPath
     return app, bucket_path
 
 
+def _headers(sent: Any) -> dict[str, str]:
+    """The headers that are text, as API Gateway's all are, by lower-case name."""
+    pairs = sent.items() if isinstance(sent, dict) else ()
+    return {name.lower(): value for name, value in pairs if isinstance(value, str)}
+
+
 def _body(event: ProxyEvent, headers: Mapping[str, str]) -> bytes:
     """The bytes that were sent. Not Chalice's raw_body, whose base64 decoder skips bad letters."""
     sent = event.get("body") or b""
@@ -122,7 +127,8 @@ def _body(event: ProxyEvent, headers: Mapping[str, str]) -> bytes:
         raise Refused(responses.INVALID_TEXT)
     try:
         if event.get("isBase64Encoded") is True:
-            body = base64.b64decode(sent, validate=True)
+            # What b64decode calls, without a copy of the text before it.
+            body = binascii.a2b_base64(sent, strict_mode=True)
         else:
             body = sent.encode() if isinstance(sent, str) else sent
     except UnicodeEncodeError:
@@ -137,5 +143,7 @@ def _body(event: ProxyEvent, headers: Mapping[str, str]) -> bytes:
 
 def _url(event: ProxyEvent, query: QueryValues, headers: Mapping[str, str]) -> str:
     """The URL that was called, as far as API Gateway tells: it has decoded the query."""
+    from urllib.parse import urlencode  # 2 ms that other senders are spared
+
     path = event["requestContext"].get("path", "")
     return f"https://{headers.get('host', '')}{path}?{urlencode(query, doseq=True)}"

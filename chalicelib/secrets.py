@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from threading import Thread
 from typing import Any, NamedTuple
@@ -43,15 +43,11 @@ def is_looked_up(text: str) -> bool:
     return text.partition(":")[0] in _LOOKUPS
 
 
-def env_references(
-    entry: Mapping[str, Any], environ: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    """What `env:` references in an app's entry, whose shape is right, refer to, by name."""
-    for field in ("secrets", "public_keys"):
-        for text in entry.get(field, ()):
-            kind, _, name = text.partition(":")
-            if kind == "env":
-                yield name, environ.get(name, "")
+def env_references(entry: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that an app's entry, whose shape is right, refers to, with their values."""
+    texts = [*entry.get("secrets", ()), *entry.get("public_keys", ())]
+    references = [text.partition(":") for text in texts]
+    return {name: environ.get(name, "") for kind, _, name in references if kind == "env"}
 
 
 def _look_up(kind: str, name: str, deadline: Deadline) -> str:

@@ -53,28 +53,29 @@ class Bucket:
 class Connection:
     """What has come over one connection of the request that is being read."""
 
-    received: bytearray = field(default_factory=bytearray)
-    head: bytes = b""
-    end: int = 0  # of head and body; 0 while the head has not come
+    received: bytearray = field(default_factory=bytearray)  # the head; from its end on, the body
+    head: bytes = b""  # lower-case; empty while it has not all come
+    length: int = 0  # of the body
 
     def take(self, data: bytes) -> bool:
         """Add what came. Whether that completed a head which waits for `100 Continue`."""
         self.received += data
-        end = self.received.find(b"\r\n\r\n") + 4
-        if self.end or end < 4:
+        if self.head:
             return False
-        self.head = bytes(self.received[:end]).lower()
+        head, end, rest = self.received.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        self.head = bytes(head).lower() + b"\r\n"
         length = self.head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-        self.end = end + int(length or 0)
+        self.length = int(length or 0)
+        self.received = rest
         return b"100-continue" in self.head
 
-    def body(self) -> bytes | None:
+    def body(self) -> bytearray | None:
         """The body of a whole request, which then is done with; None where some is missing."""
-        if not self.end or len(self.received) < self.end:
+        if not self.head or len(self.received) < self.length:
             return None
-        body = bytes(self.received[len(self.head) : self.end])
-        self.received.clear()
-        self.end = 0
+        body, self.received, self.head = self.received, bytearray(), b""
         return body
 
 
@@ -83,7 +84,7 @@ def serve(listener: socket.socket) -> None:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     connections: dict[socket.socket, Connection] = {}
-    last = b""
+    last = bytearray()
     while True:
         for selected, _ in selector.select():
             sock = selected.fileobj
@@ -104,7 +105,7 @@ def serve(listener: socket.socket) -> None:
             last = last if body is None else body
 
 
-def read(sock: socket.socket, connection: Connection, last: bytes) -> bytes | None:
+def read(sock: socket.socket, connection: Connection, last: bytearray) -> bytearray | None:
     """Read what there is, and respond to a whole request. Returns the body that was put, if any.
 
     Raises OSError where the connection has ended.
@@ -114,10 +115,10 @@ def read(sock: socket.socket, connection: Connection, last: bytes) -> bytes | No
         raise ConnectionResetError
     if connection.take(data):
         sock.sendall(CONTINUE)
-    body = connection.body()
+    head, body = connection.head, connection.body()
     if body is None:
         return None
-    if connection.head.startswith(b"get"):
+    if head.startswith(b"get"):
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(last) + last)
         return None
     sock.sendall(PUT)

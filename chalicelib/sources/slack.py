@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, dig, event, form_field, json_text, parse_json
@@ -91,6 +90,8 @@ def _user(inner: object) -> object:
 
 def _json(text: str) -> str:
     """The JSON of a body, of a form's `payload`, or else of a form's fields."""
+    from urllib.parse import parse_qsl  # as in events.form_field
+
     text = text.strip(" \t\r\n")
     if parse_json(text) is not None:
         return text

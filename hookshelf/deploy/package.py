@@ -45,7 +45,6 @@ SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")
 # loads and no more: the zip should stay below 15 MB. `python bench/bytecode.py` has the figures.
 PRECOMPILED = (
     "app.py",
-    "chalice",
     "chalicelib",
     "cryptography",
     "msgspec",

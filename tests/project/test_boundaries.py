@@ -49,7 +49,7 @@ LIBRARIES = {
         "hookshelf/reading/store/*",
     ],
     "cryptography": ["chalicelib/ecdsa.py", "hookshelf/local/traffic.py"],
-    "chalice": ["app.py", "chalicelib/gateway.py", "chalicelib/local*.py"],
+    "chalice": ["chalicelib/local*.py"],
     "waitress": ["chalicelib/local_server.py"],
     "click": ["hookshelf/commands/*", "hookshelf/*__main__.py"],
     "duckdb": ["hookshelf/reading/*"],

@@ -16,6 +16,7 @@ from support.project import PROJECT
 
 from bench.receive import deliveries
 from bench.receive.bucket import Bucket
+from chalicelib import bodies, prepare
 
 # By top-level name, where a family is of the standard library and one of its parts brings it along.
 OF_THE_RUNTIME = {
@@ -27,11 +28,15 @@ OF_THE_RUNTIME = {
 }
 TO_IMPORT = {
     "ours": "app chalicelib",
-    "Chalice: routes, packaging, the local server": "chalice",
-    "Chalice imports these": "copy ipaddress struct typing urllib",
+    "named tuples, and obstore": "typing",
     "when a delivery arrived": "datetime",
-    "bodies come and signatures are written in base64": "base64 binascii",
+    "bodies come and signatures are written in base64": "base64 binascii struct",
     "tokens are compared, bodies hashed": "hashlib hmac",
+    "no collection while all this is loaded": "gc",
+}
+NOT_IN_LAMBDA = {
+    "Chalice: routes, packaging, the local server": "chalice",
+    "Chalice imports these": "copy ipaddress urllib",
 }
 TO_STORE = {
     "puts, in Rust": "obstore",
@@ -122,7 +127,7 @@ EVENT = deliveries.event(deliveries.batch())
 def test_importing_the_app_loads_what_is_listed_and_nothing_heavy():
     imported, _, _ = load({})
 
-    assert top_level(imported) - families(OF_THE_RUNTIME, TO_IMPORT) == set()
+    assert top_level(imported) - families(OF_THE_RUNTIME, TO_IMPORT, NOT_IN_LAMBDA) == set()
     assert top_level(imported) & (HEAVY | UNWANTED) == set()
 
 
@@ -147,6 +152,25 @@ def test_in_lambda_a_configured_app_has_loaded_all_it_needs_before_its_first_del
     imported, delivered, _ = load(signed, EVENT)
 
     assert delivered - imported == set()
+
+
+@pytest.mark.parametrize(
+    ("body", "checker"),
+    [
+        (b"[" + b"1," * bodies.MANY + b"1]", False),
+        (b'"' + b"x" * bodies.LARGE + b'"', False),
+        (b"[" + b" 12345," * bodies.MANY + b"1]", True),
+        (b"[" + b"[[[]]]  ," * (bodies.MANY // 4) + b"1" * bodies.LARGE + b"]", True),
+    ],
+    ids=["a small body", "a large one of one value", "of many values", "of many arrays"],
+)
+def test_only_a_large_body_of_many_values_is_worth_a_checker_without_a_tree(
+    in_lambda, body, checker
+):
+    _, delivered, response = load(in_lambda, deliveries.event(body))
+
+    assert response["statusCode"] == 200
+    assert ("msgspec" in delivered) is checker
 
 
 def test_what_is_listed_is_loaded(signed):
@@ -188,6 +212,22 @@ def test_in_lambda_a_wrong_app_is_a_503_for_itself_alone(in_lambda, tmp_path, en
 
     assert load(wrong, EVENT)[2]["statusCode"] == 200
     assert load(wrong, json.dumps(other).encode())[2]["statusCode"] == 503
+
+
+@pytest.mark.parametrize("roots", [None, "/where/the/operator/says.pem"])
+def test_in_lambda_garbage_is_collected_again_and_a_file_of_ca_roots_is_named(in_lambda, roots):
+    program = "import app, gc, os; print(gc.isenabled(), os.environ.get('SSL_CERT_FILE'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env=in_lambda | {"PATH": os.environ["PATH"]} | ({"SSL_CERT_FILE": roots} if roots else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    there = [path for path in prepare.CA_ROOTS if Path(path).exists()]
+
+    assert done.stdout.split() == ["True", roots or next(iter(there), "None")]
 
 
 @pytest.mark.parametrize("reference", ["ssm:/name", "secretsmanager:name"])
