@@ -17,7 +17,7 @@ from bench.receive import deliveries, measure
 from bench.receive.bucket import Bucket
 from bench.receive.install import InstallError, install
 from bench.receive.measure import Samples, interleaved
-from bench.receive.ratios import Judged, Limit, Rounds, Verdict, judge
+from bench.receive.ratios import Judged, Limit, Rounds, judge
 from bench.receive.report import BUNDLED, CONVENTIONAL, FLOOR, NODE, Report
 from bench.receive.runtime import Function, FunctionFailed
 from bench.receive.throttle import throttle
@@ -61,7 +61,7 @@ def main() -> int:
     """Install, measure, print. Returns the exit status."""
     arguments = _arguments()
     try:
-        report = _measured(arguments.rounds, _progress)
+        report = _measured(arguments.rounds, _progress, quota=not arguments.signals)
     except (InstallError, FunctionFailed) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -69,7 +69,7 @@ def main() -> int:
         print("Interrupted; nothing was left running.", file=sys.stderr)
         return 130
     print(json.dumps(report.as_json(), indent=1) if arguments.json else report.as_text())
-    return 0 if all(each.verdict is Verdict.OK for each in report.judged) else 1
+    return 0 if report.is_good else 1
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +80,9 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=_at_least_one, default=25, help="of each measurement (25)")
+    parser.add_argument(
+        "--signals", action="store_true", help="share a CPU out by SIGSTOP, not by a cgroup's quota"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, no tables")
     return parser.parse_args()
 
@@ -91,11 +94,11 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _measured(rounds: int, say: Callable[[str], None]) -> Report:
+def _measured(rounds: int, say: Callable[[str], None], *, quota: bool) -> Report:
     body = deliveries.batch()
     event = deliveries.event(body)
     until = time.monotonic() + MINUTES * 60
-    with Bucket() as bucket, throttle() as shares:
+    with Bucket() as bucket, throttle(quota=quota) as shares:
         installed = install(bucket.url, say)
         functions = installed.functions
         say("looking whether each stores what it is sent")
@@ -133,7 +136,7 @@ def _measured(rounds: int, say: Callable[[str], None]) -> Report:
         shares={memory: tables[memory] for memory in MEMORIES},
         memory_mb=installed.memory_mb,
         bodies=bodies,
-        judged=_judged(tables, bodies, installed.zip.stat().st_size),
+        judged=judged(tables, bodies, installed.zip.stat().st_size),
     )
 
 
@@ -154,16 +157,17 @@ def _bodies(
     return bodies
 
 
-def _judged(
+def judged(
     tables: Mapping[int, Samples], bodies: Mapping[str, Samples], zip_bytes: int
 ) -> list[Judged]:
-    judged = [judge(limit, _by_name(tables[limit.memory], limit.measure)) for limit in LIMITS]
+    """The verdicts on all limits."""
+    verdicts = [judge(limit, _by_name(tables[limit.memory], limit.measure)) for limit in LIMITS]
     for shape, samples in bodies.items():
         peak = Limit("4", f"memory for {shape}", "peak", OURS, LARGEST_PEAK, unit=" MB")
         slower = Limit("4", "… time against bundled Node", "invoke", OURS, 1.0, BUNDLED)
-        judged += [judge(limit, _by_name(samples, limit.measure)) for limit in (peak, slower)]
+        verdicts += [judge(limit, _by_name(samples, limit.measure)) for limit in (peak, slower)]
     size = Limit("5", "zip", "", OURS, LARGEST_ZIP, unit=" MB")
-    return [*judged, judge(size, {OURS: [zip_bytes / 1e6]})]
+    return [*verdicts, judge(size, {OURS: [zip_bytes / 1e6]})]
 
 
 def _by_name(samples: Samples, measure: str) -> Rounds:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.receive import cost
 from bench.receive.measure import Samples
-from bench.receive.ratios import Judged, ratios, spread
+from bench.receive.ratios import Judged, Verdict, ratios, spread
 
 NODE, BUNDLED = "Node", "Node, bundled"
 CONVENTIONAL, FLOOR = "Chalice, pydantic, boto3", "empty Python"
@@ -33,6 +33,11 @@ class Report:
     bodies: Mapping[str, Samples]
     judged: Sequence[Judged]
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every limit holds; what was not measured does not."""
+        return all(each.verdict is Verdict.OK for each in self.judged)
 
     def as_json(self) -> dict[str, Any]:
         """One JSON object; milliseconds and MB of 1,000,000 bytes, a figure for each round."""

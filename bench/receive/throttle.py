@@ -19,7 +19,7 @@ from typing import Protocol
 
 FULL = 1769  # MB of memory that come with one vCPU
 PERIOD = 0.02  # seconds; that AWS's is 20 ms is not documented, others have measured it
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def share_of(memory_mb: int) -> float:
@@ -68,7 +68,7 @@ class Cgroup:
 class Signals:
     """SIGSTOP and SIGCONT, by the process's own use of CPU in each period."""
 
-    name = "SIGSTOP and SIGCONT at the same share, as no cgroup quota may be set here"
+    name = "SIGSTOP and SIGCONT at the same share, not with a cgroup's quota"
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
@@ -103,11 +103,14 @@ class Signals:
 
 
 @contextmanager
-def throttle() -> Iterator[Throttle]:
-    """The best way there is on this machine, tried out; what it made is removed again."""
-    for folder, version in _places():
+def throttle(*, quota: bool = True, cgroups: Path = CGROUPS) -> Iterator[Throttle]:
+    """The best way there is on this machine, tried out; what it made is removed again.
+
+    `quota`: whether a cgroup's quota may be used where one can be set.
+    """
+    for folder, version in _places(cgroups) if quota else ():
         try:
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # one may be left of a run that was killed
             (folder / "cgroup.procs").stat()  # the kernel's: it is no folder of a plain disk
             cgroup = Cgroup(folder, version=version)
             cgroup._set_quota(0.5)
@@ -124,9 +127,11 @@ def throttle() -> Iterator[Throttle]:
     yield Signals()
 
 
-def _places() -> Iterator[tuple[Path, int]]:
+def _places(cgroups: Path) -> Iterator[tuple[Path, int]]:
     """Where a cgroup of ours could be, with its version."""
     name = f"hookshelf-bench-{os.getpid()}"
-    yield _CGROUPS / name, 2
+    with suppress(OSError), (cgroups / "cgroup.subtree_control").open("r+") as controllers:
+        controllers.write("+cpu")  # as systemd does; version 1 has no such file
+    yield cgroups / name, 2
     for controller in ("cpu", "cpu,cpuacct"):
-        yield _CGROUPS / controller / name, 1
+        yield cgroups / controller / name, 1

@@ -3,17 +3,23 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from bench.receive import deliveries, install
+from bench.receive.__main__ import MEMORIES, OURS, PUT, SIGNED, judged
 from bench.receive.bucket import Bucket
 from bench.receive.install import InstallError
 from bench.receive.measure import interleaved
 from bench.receive.ratios import Limit, Spread, Verdict, judge, spread
+from bench.receive.report import BUNDLED, CONVENTIONAL, FLOOR, NODE, Report
 from bench.receive.runtime import Function, FunctionFailed, Running, parse_request
+from bench.receive.throttle import Signals, share_of, throttle
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 
@@ -165,6 +171,143 @@ def test_what_was_not_measured_never_passes(rounds):
 def test_the_spread_is_the_middle_half():
     assert spread([5.0, 1.0, 2.0, 3.0, 4.0]) == Spread(3.0, 2.0, 4.0)
     assert spread([7.0]) == Spread(7.0, 7.0, 7.0)
+
+
+# --- shares of a CPU
+
+
+def cgroup_files(folder, *names):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_a_quota_of_cgroups_version_2_is_set_for_the_process_and_its_controller_asked_for(tmp_path):
+    (tmp_path / "cgroup.subtree_control").touch()
+    ours = cgroup_files(tmp_path / f"hookshelf-bench-{os.getpid()}", "cgroup.procs", "cpu.max")
+
+    with throttle(cgroups=tmp_path) as shares:
+        shares.hold(4711, share_of(256))
+
+    assert shares.name == "a cgroup quota (version 2)"
+    assert (ours / "cgroup.procs").read_text() == "4711"
+    assert (ours / "cpu.max").read_text() == "2894 20000"  # 256 of 1,769 MB, in microseconds
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu"
+
+
+@pytest.mark.parametrize("controller", ["cpu", "cpu,cpuacct"])
+def test_a_quota_of_cgroups_version_1_is_set_for_the_process(tmp_path, controller):
+    ours = cgroup_files(tmp_path / controller / f"hookshelf-bench-{os.getpid()}", "cgroup.procs")
+
+    with throttle(cgroups=tmp_path) as shares:
+        shares.hold(4711, 0.5)
+
+    assert shares.name == "a cgroup quota (version 1)"
+    assert (ours / "cgroup.procs").read_text() == "4711"
+    assert (ours / "cpu.cfs_period_us").read_text() == "20000"
+    assert (ours / "cpu.cfs_quota_us").read_text() == "10000"
+    assert not (tmp_path / "cgroup.subtree_control").exists()
+
+
+@pytest.mark.parametrize("quota", [True, False])
+def test_where_no_quota_may_be_set_or_none_is_wanted_signals_hold_the_share(tmp_path, quota):
+    if not quota:
+        cgroup_files(tmp_path / f"hookshelf-bench-{os.getpid()}", "cgroup.procs", "cpu.max")
+
+    with throttle(quota=quota, cgroups=tmp_path) as shares:
+        assert isinstance(shares, Signals)
+        assert "SIGSTOP" in shares.name
+
+    assert len(list(tmp_path.iterdir())) == (0 if quota else 1)
+
+
+def state(process):
+    """`R`, `S`, or `T` where it is stopped: the third field of /proc/PID/stat."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
+    return stat.rpartition(") ")[2][0]
+
+
+def test_a_process_held_by_signals_is_stopped_and_goes_on_again_and_again():
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    shares = Signals()
+    try:
+        shares.hold(process.pid, 0.05)
+        for _ in range(3):
+            wait_until(lambda: state(process) == "T")
+            wait_until(lambda: state(process) != "T")
+        shares.release()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+
+
+def test_a_held_process_that_has_ended_is_let_go_of():
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    shares = Signals()
+
+    process.wait()
+    shares.hold(process.pid, 0.5)
+    shares.release()
+
+
+# --- the verdicts as a whole
+
+
+def report(**peers):
+    """A report of one round in which ours took 1 and each peer what is given."""
+    figures = {OURS: 1.0, SIGNED: 1.0, **peers}
+    sample = {name: {m: [ms] for m in MEASURES} for name, ms in figures.items()}
+    share = {name: {m: [ms] for m in SHARE_MEASURES} for name, ms in figures.items()}
+    tables = {0: sample, **dict.fromkeys(MEMORIES, share)}
+    return Report(
+        rounds=1,
+        zip_bytes=14_000_000,
+        versions={},
+        notes=["There is no Node here (apt-get install nodejs npm): its rows are empty."],
+        full_speed=sample,
+        shares=dict.fromkeys(MEMORIES, share),
+        memory_mb=256,
+        bodies={"arrays": sample},
+        judged=judged(tables, {"arrays": sample}, 14_000_000),
+    )
+
+
+SHARE_MEASURES = ("init", "first_invoke", "warm")
+MEASURES = ("first", "init", "first_invoke", "cold_cpu", "warm", "warm_cpu", "peak", "invoke")
+PEERS = {NODE: 10.0, BUNDLED: 10.0, CONVENTIONAL: 10.0, FLOOR: 1.0, PUT: 1.0}
+
+
+def test_with_every_peer_there_is_a_verdict_on_every_limit():
+    assert {each.verdict for each in report(**PEERS).judged} == {Verdict.OK}
+
+
+def test_without_node_what_needs_it_is_not_measured_and_the_rest_is():
+    without = report(**{name: ms for name, ms in PEERS.items() if name not in (NODE, BUNDLED)})
+    against_node = [each for each in without.judged if "Node" in each.limit.against]
+    others = [each for each in without.judged if "Node" not in each.limit.against]
+
+    assert len(against_node) == 7
+    assert {each.verdict for each in against_node} == {Verdict.NOT_MEASURED}
+    assert {each.verdict for each in others} == {Verdict.OK}
+    assert not without.is_good
+    assert without.as_text().count("not measured") == 7
+    assert "no Node here" in without.as_text()
+
+
+def test_a_missed_limit_is_no_success():
+    missed = report(**PEERS | {PUT: 0.4})
+
+    assert [each.limit.against for each in missed.judged if each.verdict is Verdict.MISSED] == [PUT]
+    assert not missed.is_good
+    assert report(**PEERS).is_good
 
 
 # --- installing
