@@ -47,8 +47,9 @@ _REJECTED = (
     r"(?P<sha256>[0-9a-f]{64})(?:-(?P<signature_hash>[0-9a-f]{12}))?\.bin"
 )
 _OF_APP = "app="
+_OF_MONTH = "month="
 _EVENTS = (
-    rf"{_PREFIX}{EVENTS_FOLDER}/{_OF_APP}(?P<app>{_APP})/month=\d{{4}}-\d\d/"
+    rf"{_PREFIX}{EVENTS_FOLDER}/{_OF_APP}(?P<app>{_APP})/{_OF_MONTH}\d{{4}}-\d\d/"
     r"(?P<start>\d{4}-\d\d(?:-\d\d(?:T\d\d)?)?)\.parquet"
 )
 _MANIFEST = rf"{_PREFIX}{MANIFESTS_FOLDER}/(?P<app>{_APP})/(?P<number>\d{{8}})\.json"
@@ -110,7 +111,7 @@ class EventsKey(NamedTuple):
         month = self.start.date().isoformat()[:7]
         length = {"month": 7, "day": 10, "hour": 13}[self.span]
         name = self.start.isoformat()[:length]
-        return f"{events_prefix(self.prefix, self.app)}month={month}/{name}.parquet"
+        return f"{month_prefix(self.prefix, self.app, month)}{name}.parquet"
 
 
 class ManifestKey(NamedTuple):
@@ -260,6 +261,16 @@ _PAST = "~"  # no key of ours holds one, and all they are made of sorts before i
 def events_prefix(prefix: str, app: str | None = None) -> str:
     """Where compacted files lie, of one app or of all."""
     return f"{prefix}{EVENTS_FOLDER}/" + (f"{_OF_APP}{app}/" if app else "")
+
+
+def month_prefix(prefix: str, app: str, month: str) -> str:
+    """Where compacted files of one app's month (`2026-11`) lie."""
+    return f"{events_prefix(prefix, app)}{_OF_MONTH}{month}/"
+
+
+def months_in(folders: list[str]) -> list[str]:
+    """The months of an app's folders of compacted files; of other folders none."""
+    return [name.removeprefix(_OF_MONTH) for name in folders if name.startswith(_OF_MONTH)]
 
 
 def app_in(folder: str) -> str | None:

@@ -68,13 +68,19 @@ def _zone(ctx: click.Context, param: click.Parameter, value: str) -> tzinfo:
         ) from None
 
 
-_READING = (
+_PLACE = (
     click.option("--app", help="Only this app; without it, every app."),
     click.option(
         "--bucket",
         metavar="NAME[/PATH]",
         help="That path alone; without it, every entry of ARCHIVE_BUCKETS and all below them.",
     ),
+)
+_STAGE = click.option(
+    "--stage", help="Settings of this stage: as it is deployed, else of .chalice/config.json."
+)
+_READING = (
+    *_PLACE,
     click.option(
         "--since",
         metavar="TIME",
@@ -91,9 +97,7 @@ _READING = (
         show_default=True,
         help="Of dates and times, such as Europe/Berlin.",
     ),
-    click.option(
-        "--stage", help="Settings of this stage: as it is deployed, else of .chalice/config.json."
-    ),
+    _STAGE,
     json_option,
 )
 
@@ -128,6 +132,22 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(options, **others)
 
     for option in reversed(_READING):
+        with_options = option(with_options)
+    return with_options
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that is about places, whenever something arrived there."""
+
+    @wraps(command)
+    def with_options(
+        *, app: str | None, bucket: str | None, stage: str | None, as_json: bool, **others: Any
+    ) -> Any:
+        environ, endpoint = _environment(stage)
+        options = ReadOptions(environ, app, bucket, None, None, UTC, as_json, endpoint)
+        return command(options, **others)
+
+    for option in reversed((*_PLACE, _STAGE, json_option)):
         with_options = option(with_options)
     return with_options
 

@@ -26,6 +26,7 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
     follow(…)                   .poll(): what has arrived since the last      Follower
     coverage(…)                 what an answer stands on, for each app        list[Coverage]
     status()                    what is there, from footers and log           list[Status]
+    tables()                    each place as a table, for Athena and Spark   list[EventsTable]
     query(sql)                  DuckDB over events, events_once, deliveries   Queried: .columns, …
     compact(…)                  make files agree with raw and log; yields     Iterator[FileChange]
     log_days(…) compact_day(…)  the same on many machines, day by day         list[LoggedDay], …
@@ -47,8 +48,8 @@ How it is made, from the outside in; each part knows only those below it:
     rows.py split.py            a delivery as rows, and back again, byte for byte
     store/                      the port: list, ranges, conditional put, delete
 
-The words for people (a timeline's sentences, tables, colours), `export`, `ddl` and `policy` are not
-here: they are modules beside their commands, over these values.
+The words for people (a timeline's sentences, tables, colours), `export` and `policy` are not here:
+they are modules beside their commands, over these values.
 """
 
 from hookshelf.reading.archive import Archive

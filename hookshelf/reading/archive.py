@@ -39,6 +39,7 @@ from hookshelf.settings import environment
 
 if TYPE_CHECKING:
     from hookshelf.reading.compact import FileChange, LoggedDay
+    from hookshelf.reading.ddl import EventsTable
     from hookshelf.reading.follow import Follower
     from hookshelf.reading.scan import Scan
 
@@ -407,6 +408,13 @@ class Archive:
         bucket = self._bucket(day.stream.bucket)
         splitting = self._splitting(day.stream)
         return list(compact_stream(bucket, Read(), day.stream, splitting, plan))
+
+    def tables(self, *, app: str | None = None) -> list[EventsTable]:
+        """The compacted files of each place as a table; ddl.py makes it one in other engines."""
+        from hookshelf.reading.ddl import tables_of
+
+        read = Read()
+        return tables_of(self.settings, read, self._opened(read, app))
 
     def _selection(
         self,

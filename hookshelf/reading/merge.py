@@ -14,29 +14,10 @@ from typing import Any, NamedTuple
 import duckdb
 import msgspec
 
+from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.footers import FOOTER_KEY, FOOTER_PLACEHOLDER, Group
 from hookshelf.reading.rows import Row
 
-# Name, type in a file, type in a JSON line.
-COLUMNS = (
-    ("subject", "VARCHAR", "VARCHAR"),
-    ("time", "TIMESTAMP_MS", "TIMESTAMP"),
-    ("type", "VARCHAR", "VARCHAR"),
-    ("id", "VARCHAR", "VARCHAR"),
-    ("correlation", "VARCHAR", "VARCHAR"),
-    ("source", "VARCHAR", "VARCHAR"),
-    ("verdict", "VARCHAR", "VARCHAR"),
-    ("arrived", "TIMESTAMP_MS", "TIMESTAMP"),
-    ("delivery", "VARCHAR", "VARCHAR"),
-    ("position", "INTEGER", "INTEGER"),
-    ("batch", "INTEGER", "INTEGER"),
-    ("repeat", "BOOLEAN", ""),  # not in a line: it depends on the whole file
-    ("metadata", "MAP(VARCHAR, VARCHAR)", "MAP(VARCHAR, VARCHAR)"),
-    ("before", "BLOB", "VARCHAR"),
-    ("data", "VARCHAR", "VARCHAR"),
-    ("after", "BLOB", "VARCHAR"),
-    ("derived", "BOOLEAN", "BOOLEAN"),
-)
 NAMES = ", ".join(name for name, _, _ in COLUMNS)
 KEY_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
 _LINE = {name: kind for name, _, kind in COLUMNS if kind}

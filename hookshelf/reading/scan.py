@@ -15,12 +15,12 @@ from typing import Any
 import duckdb
 
 from hookshelf.reading.bucket import Bucket, temporary_folder
+from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import literal, uncovered_raw, within
 from hookshelf.reading.merge import (
-    COLUMNS,
     KEY_NAME,
     ROWS_AT_A_TIME,
     Parts,
