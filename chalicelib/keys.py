@@ -143,7 +143,7 @@ def parse_key(key: str) -> DeliveryKey | RejectedKey:
             parsed = DeliveryKey(
                 match["prefix"],
                 match["app"],
-                datetime.strptime(match["stamp"], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC),
+                datetime.fromisoformat(match["stamp"]),
                 match["sha256"],
                 match["extension"],
             )

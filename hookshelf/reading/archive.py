@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +43,11 @@ if TYPE_CHECKING:
     from hookshelf.reading.compact import FileChange, LoggedDay
     from hookshelf.reading.ddl import EventsTable
     from hookshelf.reading.follow import Follower
+    from hookshelf.reading.rows import Row
     from hookshelf.reading.scan import Scan
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_STREAMS_AT_ONCE = 16  # apps in which something is looked up; each asks for many things at once
 
 
 class Archive:
@@ -96,13 +100,18 @@ class Archive:
             return Found(self._scanned(read, app, selection, all, limit), read)
         from hookshelf.reading.lookup import rows_of
 
+        def rows(opened: tuple[Bucket, Stream]) -> list[tuple[Stream, Row]]:
+            bucket, stream = opened
+            splitting = self._splitting(stream)
+            return [(stream, row) for row in rows_of(bucket, read, stream, selection, splitting)]
+
         with read.timed():
-            rows = [
-                (stream, row)
-                for bucket, stream in self._opened(read, app)
-                for row in rows_of(bucket, read, stream, selection, self._splitting(stream))
-            ]
-            events = collapsed(rows, all=all)
+            streams = self._opened(read, app)
+            if len(streams) == 1:
+                events = collapsed(rows(streams[0]), all=all)
+            else:
+                with ThreadPoolExecutor(_STREAMS_AT_ONCE) as pool:
+                    events = collapsed(chain.from_iterable(pool.map(rows, streams)), all=all)
         return Found(iter(events[-limit:] if limit else events), read)
 
     def count(
@@ -475,17 +484,20 @@ class Archive:
 
     def _streams(self, read: Read, app: str | None) -> list[Stream]:
         app = app or self.app
+        chosen = [stream for stream in self._there(read, app) if app in (None, stream.app)]
+        if app and not chosen:
+            there = ", ".join(sorted({stream.app for stream in self._there(read, None)})) or "none"
+            raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
+        return chosen
+
+    def _there(self, read: Read, app: str | None) -> list[Stream]:
         streams = [
             stream
             for place in self.places
-            for stream in streams_below(self._bucket(place.bucket), read, place)
+            for stream in streams_below(self._bucket(place.bucket), read, place, app)
             if self._below or stream.prefix == place.prefix
         ]
-        chosen = [stream for stream in dict.fromkeys(streams) if app in (None, stream.app)]
-        if app and not chosen:
-            there = ", ".join(sorted({stream.app for stream in streams})) or "none"
-            raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
-        return chosen
+        return list(dict.fromkeys(streams))
 
     def _prefixes(self, read: Read, place: BucketPath) -> list[str]:
         if not self._below:

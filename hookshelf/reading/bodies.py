@@ -79,7 +79,7 @@ def deliveries_in(
     bucket: Bucket, read: Read, file: CompactedFile, selection: Selection, *, memory_mb: int = 400
 ) -> Iterator[WholeDelivery]:
     """The deliveries of one file that are asked for. Raises Gone, or Damaged."""
-    path = bucket.local(read, file.entry, file.footer, None)
+    path = bucket.whole(read, file.entry)
     folder = temporary_folder(bucket)
     config: dict[str, Any] = {
         "memory_limit": f"{memory_mb}MB",

@@ -183,6 +183,7 @@ class _Work:
                 yield LoggedDay(self.stream, day, self._log_day(holding, None))
 
     def _look(self) -> None:
+        self.bucket.ahead.pop(self.stream, None)  # listed before other apps were compacted
         self.files = listed_files(self.bucket, self.read, self.stream)
         newest = manifest.head(self.bucket, self.read, self.stream)
         self.head = manifest.head_of(self.bucket, self.read, self.stream, newest)
@@ -366,7 +367,7 @@ class _Work:
             raise OutOfTime
         path, footer = self._merged(key, interval, files, missing, frozenset(without))
         footer = replace(footer, log=self.head.number if log is None else log)
-        write_footer(path, footer)
+        footer = write_footer(path, footer)
         put = self.bucket.store.put_file(
             self.read, str(key), path, replacing=replacing.entry if replacing else None
         )
@@ -404,7 +405,7 @@ class _Work:
             overlapping=is_overlapping,
             cuts=_cuts(files),
         )
-        merged = self.engine.merge(parts, path, span=key.span)
+        merged = self.engine.merge(parts, path)
         for file in files:
             self.bucket.check(file.entry)
         altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
@@ -555,7 +556,7 @@ class _Work:
         return {key: of_one.size for key, of_one in held.items()}
 
     def _local(self, file: CompactedFile) -> Path:
-        return self.bucket.local(self.read, file.entry, file.footer, None)
+        return self.bucket.whole(self.read, file.entry)
 
     def _erased(self) -> set[str]:
         return {key for entry in self.pending if entry.kind == "erase" for key in entry.removed}

@@ -1,59 +1,99 @@
-"""Which apps an archive holds, at a place and at every path below it."""
+"""Which apps an archive holds, at a place and at every path below it.
+
+Each wait costs a look-up a round trip. So a place's folders and its compacted files are listed at
+the same time; then what is in each folder, while the files' footers are read. Only a path below
+that holds an archive costs another round.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from chalicelib.keys import EVENTS_FOLDER, app_in, is_app, is_of_days, is_path
+from chalicelib.keys import (
+    EVENTS_FOLDER,
+    UnknownKey,
+    events_prefix,
+    is_app,
+    is_of_days,
+    is_path,
+    parse_events,
+)
 from chalicelib.settings import BucketPath
 from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read, Stream
 
+_REJECTED = "_rejected"
 
-def streams_below(bucket: Bucket, read: Read, place: BucketPath) -> list[Stream]:
-    """Every app at a place and below it, in order of their keys. One LIST for each folder."""
-    streams = {
-        Stream(place.bucket, prefix, app)
-        for prefix, name, inside in _folders_below(bucket, read, place)
-        for app in _apps(name, inside)
-    }
-    return sorted(streams, key=str)
+
+def streams_below(
+    bucket: Bucket, read: Read, place: BucketPath, app: str | None = None
+) -> list[Stream]:
+    """Every app at a place and below it, in order of their keys; with `app` at least that one.
+
+    Its compacted files go to `bucket.ahead`, and their footers are on the way.
+    """
+    listing = [bucket.beside(partial(_compacted, bucket, read, place.prefix, app))]
+    files: dict[Stream, list[StoredFile]] = {}
+    for prefix, name, inside in _folders_below(bucket, read, place):
+        if is_app(name) and any(map(is_of_days, inside)):
+            files[Stream(bucket.name, prefix, name)] = []
+        if EVENTS_FOLDER in inside:
+            listing.append(
+                bucket.beside(partial(_compacted, bucket, read, f"{prefix}{name}/", app))
+            )
+    for listed in listing:
+        files |= listed.result()
+    bucket.ahead |= {stream: files[stream] for stream in files if app in (None, stream.app)}
+    return sorted(files, key=str)
 
 
 def prefixes_below(bucket: Bucket, read: Read, place: BucketPath) -> list[str]:
-    """A place's prefix, and every one below it that an app may have."""
-    below = {prefix for prefix, _, _ in _folders_below(bucket, read, place)}
+    """A place's prefix, and every one below it under which something was refused."""
+    below = {
+        f"{prefix}{name}/"
+        for prefix, name, inside in _folders_below(bucket, read, place)
+        if is_path(prefix + name) and _REJECTED in inside
+    }
     return sorted({place.prefix, *below})
+
+
+def _compacted(
+    bucket: Bucket, read: Read, prefix: str, app: str | None
+) -> dict[Stream, list[StoredFile]]:
+    """The compacted files there, by app; reading their footers has begun."""
+    files: dict[Stream, list[StoredFile]] = {}
+    for entry in bucket.store.entries(read, events_prefix(prefix, app)):
+        try:
+            key = parse_events(entry.key)
+        except UnknownKey:
+            continue  # the folder may hold what is not ours
+        if key.prefix == prefix:
+            files.setdefault(Stream(bucket.name, prefix, key.app), []).append(entry)
+    bucket.read_ahead(read, [entry for listed in files.values() for entry in listed])
+    return files
 
 
 def _folders_below(
     bucket: Bucket, read: Read, place: BucketPath
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """Each folder that an app, a path or compacted files may have, with what is inside."""
+    """Each folder that an app or a path may have, with what is inside: a LIST for each."""
 
     def folders(prefix: str) -> list[str]:
         return bucket.store.folders(read, prefix)
 
-    prefixes = [place.prefix]
-    while prefixes:
-        names = bucket.map(folders, prefixes)
+    level = {place.prefix: folders(place.prefix)}
+    while level:
         below = [
             (prefix, name)
-            for prefix, inner in zip(prefixes, names, strict=True)
-            for name in inner
-            if name == EVENTS_FOLDER or is_app(name) or is_path(prefix + name)
+            for prefix, names in level.items()
+            for name in names
+            if is_app(name) or is_path(prefix + name)
         ]
         inside = bucket.map(folders, [f"{prefix}{name}/" for prefix, name in below])
-        prefixes = []
+        level = {}
         for (prefix, name), inner in zip(below, inside, strict=True):
             yield prefix, name, inner
             if is_path(prefix + name) and not all(map(is_of_days, inner)):
-                prefixes.append(f"{prefix}{name}/")
-
-
-def _apps(name: str, inside: list[str]) -> Iterator[str]:
-    """The apps that a folder shows: itself, or those of the compacted files."""
-    if name == EVENTS_FOLDER:
-        yield from filter(None, map(app_in, inside))
-    elif is_app(name) and any(map(is_of_days, inside)):
-        yield name
+                level[f"{prefix}{name}/"] = inner

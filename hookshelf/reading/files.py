@@ -50,15 +50,18 @@ class Files:
 
 
 def listed_files(bucket: Bucket, read: Read, stream: Stream, *, attempts: int = 8) -> Files:
-    """List a stream's files and read their footers; again where one is replaced meanwhile."""
+    """List a stream's files and read their footers; again where one is replaced meanwhile.
+
+    What discovery listed on its way is taken first, once.
+    """
     while True:
-        entries = [
-            (entry, key)
-            for entry in bucket.store.entries(read, events_prefix(stream.prefix, stream.app))
-            if (key := _key(entry.key, stream)) is not None
-        ]
+        listed = bucket.ahead.pop(stream, None)
+        if listed is None:
+            prefix = events_prefix(stream.prefix, stream.app)
+            listed = list(bucket.store.entries(read, prefix))
+        entries = [(entry, key) for entry in listed if (key := _key(entry.key, stream)) is not None]
         try:
-            footers = bucket.map(lambda pair: bucket.footer(read, pair[0]), entries)
+            footers = bucket.footers(read, [entry for entry, _ in entries])
         except Gone:
             attempts -= 1
             if not attempts:

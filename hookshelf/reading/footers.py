@@ -1,32 +1,41 @@
 """What a compacted file says about itself, in the key-value metadata of its Parquet footer.
 
 It is the last thing in the file but for the writer's name, so that it is read without reading the
-rest: a month's footer is half a megabyte of column chunks.
-https://parquet.apache.org/docs/file-format/ and thrift's compact protocol, for the few bytes here
+rest: a month's Parquet footer is two megabytes of column chunks. It says where in them each row
+group is described, so that a look-up needs only those that may hold what it looks for.
+https://parquet.apache.org/docs/file-format/
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from chalicelib.keys import LAYOUT
+from hookshelf.reading.thrift import MAGIC, footer_parts, read_varint, varint
 
 FOOTER_KEY = "hookshelf_footer"
 FOOTER_PLACEHOLDER = "-"  # what the engine writes, until the offsets are known
-TAIL = 512 * 1024  # bytes that hold the whole footer of a month of 2 million events
+TAIL = 256 * 1024  # bytes that hold all of it for a file of 8 million events
 
-_MAGIC = b"PAR1"
 _BINARY = b"\x18"  # a field of text, its number one more than the last field's
 _MARK = _BINARY + bytes([len(FOOTER_KEY)]) + FOOTER_KEY.encode() + _BINARY
 
 
 class NotOurs(ValueError):
     """The file is no Parquet file of ours, or one of another layout."""
+
+
+class Longer(Exception):
+    """The footer begins `missing` bytes before those that were read."""
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,9 @@ class Group:
     length: int
     first: str | None
     last: str | None
+    rows: int
+    described: int = 0  # where in the file the Parquet footer describes it
+    description: int = 0  # bytes of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class Footer:
     altered: tuple[str, ...] = ()  # deliveries whose bytes are not those of their key
     groups: tuple[Group, ...] = ()
     blooms: tuple[int, int] = (0, 0)  # offset and length of all bloom filters
+    head: str = ""  # base64 of the Parquet footer's version and schema
     footer: int = field(default=0, compare=False)  # where the Parquet footer begins
 
     def to_text(self) -> str:
@@ -70,13 +83,9 @@ class Footer:
 
 
 def read_footer(tail: bytes, size: int) -> Footer:
-    """The footer in the last bytes of a file of `size` bytes. Raises NotOurs."""
-    if tail[-4:] != _MAGIC:
-        raise NotOurs("no Parquet file")
-    mark = tail.rfind(_MARK)
-    if mark < 0:
-        raise NotOurs("not written by hookshelf")
-    length, start = _varint(tail, mark + len(_MARK))
+    """The footer in the last bytes of a file of `size` bytes. Raises NotOurs, or Longer."""
+    begin = size - 8 - int.from_bytes(tail[-8:-4], "little")
+    length, start = _text_in(tail, size, begin)
     try:
         facts: dict[str, Any] = json.loads(tail[start : start + length])
         if facts.pop("layout") != LAYOUT:
@@ -87,14 +96,29 @@ def read_footer(tail: bytes, size: int) -> Footer:
         facts["blooms"] = tuple(facts["blooms"])
         facts["altered"] = tuple(facts["altered"])
         facts["days"] = {day: tuple(sums) for day, sums in facts["days"].items()}
-        facts["footer"] = size - 8 - int.from_bytes(tail[-8:-4], "little")
+        facts["footer"] = begin
         return Footer(**facts)
     except (ValueError, TypeError, KeyError) as error:
         raise NotOurs(f"unreadable: {type(error).__name__}") from None
 
 
-def write_footer(path: Path, footer: Footer) -> None:
-    """Put it where the engine left the placeholder. Nothing else counts on a footer's length."""
+def _text_in(tail: bytes, size: int, begin: int) -> tuple[int, int]:
+    """Length and offset of our text in the last bytes; the Parquet footer begins at `begin`."""
+    if tail[-4:] != MAGIC:
+        raise NotOurs("no Parquet file")
+    mark = tail.rfind(_MARK)
+    if mark >= 0:
+        return read_varint(tail, mark + len(_MARK))
+    if 0 < begin < size - len(tail):
+        raise Longer(size - len(tail) - begin)
+    raise NotOurs("not written by hookshelf")
+
+
+def write_footer(path: Path, footer: Footer) -> Footer:
+    """Put it where the engine left the placeholder, and give it as a reader gets it.
+
+    Nothing else counts on a footer's length.
+    """
     with path.open("r+b") as file:
         file.seek(-8, 2)
         length = int.from_bytes(file.read(4), "little")
@@ -102,30 +126,18 @@ def write_footer(path: Path, footer: Footer) -> None:
         at = file.tell()
         old = file.read(length)
         before, mark, rest = old.rpartition(
-            _MARK + _length(FOOTER_PLACEHOLDER) + FOOTER_PLACEHOLDER.encode()
+            _MARK + varint(len(FOOTER_PLACEHOLDER)) + FOOTER_PLACEHOLDER.encode()
         )
         if not mark:
             raise NotOurs("the engine wrote no metadata")
+        head, parts = footer_parts(old)
+        groups = tuple(
+            replace(group, described=at + start, description=length)
+            for group, (start, length) in zip(footer.groups, parts, strict=True)
+        )
+        footer = replace(footer, groups=groups, head=b64encode(head).decode(), footer=at)
         text = footer.to_text()
-        new = before + _MARK + _length(text) + text.encode() + rest
+        new = before + _MARK + varint(len(text)) + text.encode() + rest
         file.seek(at)
-        file.write(new + len(new).to_bytes(4, "little") + _MAGIC)
-
-
-def _length(text: str) -> bytes:
-    number, out = len(text), bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes(out) + bytes([number])
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
+        file.write(new + len(new).to_bytes(4, "little") + MAGIC)
+    return footer

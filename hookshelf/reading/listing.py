@@ -138,7 +138,7 @@ def keys_in(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]
     """The keys of the deliveries in some files. Raises Gone."""
     if not files:
         return []
-    paths = [str(bucket.local(read, file.entry, file.footer, None)) for file in files]
+    paths = [str(bucket.whole(read, file.entry)) for file in files]
     keys = engine().execute(
         "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0",
         [paths],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -12,7 +12,7 @@ import duckdb
 
 from chalicelib.keys import DeliveryKey, stamp
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.errors import Gone, TooQuick
+from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
 from hookshelf.reading.merge import KEY_NAME
@@ -29,6 +29,9 @@ _COLUMNS = (
     "subject, time, type, id, correlation, source, verdict, arrived, delivery, position, batch, "
     "NULL AS metadata, ''::BLOB AS before, data, ''::BLOB AS after, false AS derived"
 )
+
+# Not by `=`, for which the engine would read bloom filters, that are not in the files it is given.
+_EXACTLY = "({0} >= ? AND {0} < ? || chr(0))"
 
 _engine: duckdb.DuckDBPyConnection | None = None
 _opening = Lock()
@@ -53,31 +56,39 @@ def rows_of(
 
 def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selection) -> list[Row]:
     """The rows asked for in compacted files. Raises Gone where one is replaced meanwhile."""
-    wanted = [
-        (file, groups)
-        for file in files.counting
-        if within(file.footer, selection) and (groups := _groups(file.footer, selection))
-    ]
-    if not wanted:
-        return []
-    paths = bucket.map(
-        lambda pair: bucket.local(read, pair[0].entry, pair[0].footer, pair[1]), wanted
-    )
     where, values = condition(selection)
+    return _in_groups(
+        bucket,
+        read,
+        [file for file in files.counting if within(file.footer, selection)],
+        lambda file: _groups(bucket, read, file, selection),
+        f"SELECT {_COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
+        values,
+    )
+
+
+def _in_groups(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    files: Sequence[CompactedFile],
+    groups_of: Callable[[CompactedFile], Sequence[Group]],
+    sql: str,
+    values: list[Any],
+) -> list[Row]:
+    """The rows that a statement gives, in those row groups that may have them."""
+    chosen = [(file.entry, file.footer, groups_of(file)) for file in files]
+    chosen = [each for each in chosen if each[2]]
+    if not chosen:
+        return []
+    paths = bucket.groups(read, chosen)
     try:
-        rows = (
-            engine()
-            .execute(
-                f"SELECT {_COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
-                [[str(path) for path in paths], *values],
-            )
-            .fetchall()
-        )
-    except duckdb.IOException:
-        raise Gone("a local file") from None
-    for file, _ in wanted:
-        bucket.check(file.entry)
-    read.add(files=len(wanted))
+        rows = engine().execute(sql, [[str(path) for path in paths], *values]).fetchall()
+    except duckdb.Error:
+        raise Damaged(" or ".join(entry.key for entry, _, _ in chosen)) from None
+    finally:
+        for path in paths:
+            path.unlink()
+    read.add(files=len(chosen))
     return [_row(row) for row in rows]
 
 
@@ -131,19 +142,15 @@ def stored_rows(bucket: Bucket, read: Read, stream: Stream, key: DeliveryKey) ->
 
 
 def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:
-    path = bucket.local(read, file.entry, file.footer, None)
-    values = (
-        engine()
-        .execute(
-            f"SELECT {', '.join(Row._fields)} FROM read_parquet(?, hive_partitioning = false) "
-            "WHERE delivery = ? ORDER BY position",
-            [str(path), delivery],
-        )
-        .fetchall()
+    return _in_groups(
+        bucket,
+        read,
+        [file],
+        lambda file: _probed(bucket, read, file, "delivery", delivery),
+        f"SELECT {', '.join(Row._fields)} FROM read_parquet(?, hive_partitioning = false) "
+        f"WHERE {_EXACTLY.format('delivery')} ORDER BY position",
+        [delivery, delivery],
     )
-    bucket.check(file.entry)
-    read.add(files=1)
-    return [_row(some) for some in values]
 
 
 def within(footer: Footer, selection: Selection) -> bool:
@@ -157,26 +164,48 @@ def within(footer: Footer, selection: Selection) -> bool:
 
 
 def engine() -> duckdb.DuckDBPyConnection:
-    """A DuckDB for look-ups, kept: it remembers the footers of files that do not change."""
+    """A DuckDB for look-ups, kept; each call gives a connection of its own."""
     global _engine
     with _opening:
         if _engine is None:
             _engine = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
-            _engine.execute("LOAD parquet; SET GLOBAL parquet_metadata_cache = true")
         return _engine.cursor()
 
 
-def _groups(footer: Footer, selection: Selection) -> Sequence[Group]:
-    """The row groups that may hold a subject."""
-    if selection.subject is None:
-        return footer.groups
-    return [
-        group
-        for group in footer.groups
-        if group.first is None
-        or group.last is None
-        or any(group.first <= subject <= group.last for subject in selection.subjects)
-    ]
+def _groups(
+    bucket: Bucket, read: Read, file: CompactedFile, selection: Selection
+) -> Sequence[Group]:
+    """The row groups that may hold what is asked for."""
+    if selection.subject is not None:
+        return [
+            group
+            for group in file.footer.groups
+            if group.first is None
+            or group.last is None
+            or any(group.first <= subject <= group.last for subject in selection.subjects)
+        ]
+    for column in ("id", "correlation"):
+        if value := getattr(selection, column):
+            return _probed(bucket, read, file, column, value)
+    return file.footer.groups
+
+
+def _probed(
+    bucket: Bucket, read: Read, file: CompactedFile, column: str, value: str
+) -> Sequence[Group]:
+    """The row groups whose bloom filters do not exclude a value, or that have none."""
+    footer, size = file.footer, file.entry.size
+    path = bucket.local(read, file.entry, [footer.blooms, (footer.footer, size - footer.footer)])
+    try:
+        excluded = engine().execute(
+            "SELECT row_group_id FROM parquet_bloom_probe(?, ?, ?) WHERE bloom_filter_excludes",
+            [str(path), column, value],
+        )
+        numbers = {row[0] for row in excluded.fetchall()}
+    except duckdb.IOException:
+        raise Gone("a local file") from None
+    bucket.check(file.entry)
+    return [group for number, group in enumerate(footer.groups) if number not in numbers]
 
 
 def condition(selection: Selection) -> tuple[str, list[Any]]:
@@ -196,16 +225,22 @@ def literal(selection: Selection) -> str:
     return first + "".join(_quoted(v) + part for v, part in zip(values, rest, strict=True))
 
 
+def _subject_is(subject: str) -> tuple[str, list[Any]]:
+    exact, lower = _EXACTLY.format("subject"), subject.lower()
+    if subject == lower:
+        return exact, [subject] * 2
+    sources = sorted(ignoring_case())
+    marks = ", ".join("?" for _ in sources)
+    either = f"({exact} OR ({exact} AND source IN ({marks})))"
+    return either, [subject, subject, lower, lower, *sources]
+
+
 def _conditions(selection: Selection) -> Iterator[tuple[str, list[Any]]]:
-    if (subject := selection.subject) is not None:
-        sources = sorted(ignoring_case())
-        marks = ", ".join("?" for _ in sources)
-        either = f"(subject = ? OR (subject = ? AND source IN ({marks})))"
-        # The plain list is what row groups are chosen by.
-        yield f"subject IN (?, ?) AND {either}", [subject, subject.lower()] * 2 + sources
+    if selection.subject is not None:
+        yield _subject_is(selection.subject)
     for name in ("type", "id", "correlation"):
         if (value := getattr(selection, name)) is not None:
-            yield f"{name} = ?", [value]
+            yield _EXACTLY.format(name), [value] * 2
     # The column has milliseconds and is what row groups are chosen by; the key is exact.
     if since := selection.since:
         yield f"arrived >= ? AND {KEY_NAME} >= ?", [_naive(milliseconds(since)), stamp(since)]

@@ -180,7 +180,7 @@ class Scan:
     ) -> None:
         files = listed_files(bucket, self._read, stream)
         counting = [file for file in files.counting if within(file.footer, selection)]
-        paths = [bucket.local(self._read, f.entry, f.footer, None) for f in counting]
+        paths = [bucket.whole(self._read, f.entry) for f in counting]
         raw = uncovered_raw(bucket, self._read, stream, files, selection)
         work = self._folder / f"{len(self._selects)}"
         work.mkdir(exist_ok=True)
