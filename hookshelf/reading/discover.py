@@ -17,14 +17,13 @@ from chalicelib.keys import (
     is_app,
     is_of_days,
     is_path,
+    is_reserved,
     parse_events,
 )
 from chalicelib.settings import BucketPath
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read, Stream
-
-_REJECTED = "_rejected"
 
 
 def streams_below(
@@ -50,11 +49,11 @@ def streams_below(
 
 
 def prefixes_below(bucket: Bucket, read: Read, place: BucketPath) -> list[str]:
-    """A place's prefix, and every one below it under which something was refused."""
+    """A place's prefix, and every one below it that holds more than deliveries."""
     below = {
         f"{prefix}{name}/"
         for prefix, name, inside in _folders_below(bucket, read, place)
-        if is_path(prefix + name) and _REJECTED in inside
+        if is_path(prefix + name) and any(map(is_reserved, inside))
     }
     return sorted({place.prefix, *below})
 

@@ -176,13 +176,13 @@ def _groups(
     bucket: Bucket, read: Read, file: CompactedFile, selection: Selection
 ) -> Sequence[Group]:
     """The row groups that may hold what is asked for."""
-    if selection.subject is not None:
+    if subjects := selection.subjects:
         return [
             group
             for group in file.footer.groups
             if group.first is None
             or group.last is None
-            or any(group.first <= subject <= group.last for subject in selection.subjects)
+            or any(group.first <= subject <= group.last for subject in subjects)
         ]
     for column in ("id", "correlation"):
         if value := getattr(selection, column):

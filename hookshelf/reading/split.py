@@ -28,7 +28,7 @@ from hookshelf.reading.sources import Splitting
 from hookshelf.reading.store import open_reading_store
 from hookshelf.reading.values import Read
 
-_PAYS = 4_096  # deliveries for which another process is worth its start
+_PAYS = 1_500  # deliveries for which another process is worth its start
 
 
 @dataclass(slots=True)
