@@ -313,7 +313,9 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 def _run_chalice(python: Path, project: Path, arguments: Iterable[str]) -> None:
     # A region must be there, and plays no part; what the shell says of Lambda or Chalice may not.
-    environ = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, "NO_COLOR": "1"}
+    # Bytecode that importing the app leaves behind would be packaged too.
+    own = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environ = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, **own}
     command = [str(python), "-c", _CHALICE, *arguments]
     _run("chalice package", command, cwd=project, env=environ)
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cfnlint.api
 import pytest
 from support.policies import wide
 from support.project import PROJECT
@@ -34,6 +33,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
     """Stage dev, packaged for a bucket of its own."""
     with pytest.MonkeyPatch.context() as patch:
         leave_out_what_takes_long(patch)
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # or Chalice would leave none
         into = tmp_path_factory.mktemp("package")
         return package.build(package_request(ENVIRON, OPTIONS), into)
 
@@ -64,6 +64,8 @@ def of_type(whole: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def errors(document: str) -> list[str]:
+    import cfnlint.api  # two seconds, for two slow tests
+
     return [str(match) for match in cfnlint.api.lint(document, regions=["us-east-1"])]
 
 
