@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +27,27 @@ os.environ |= {
     "no_proxy": "127.0.0.1,localhost",
 }
 
+# What a shell runs in the background ignores Ctrl-C, and so would what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 import boto3  # noqa: E402  (it reads the environment above)
+import botocore.loaders  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 from support.canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from support.project import CREDENTIALS, aws_environ, reset  # noqa: E402
 from support.s3_servers import missing_of_ceph, new_bucket, radosgw, rclone  # noqa: E402
+
+_make_loader = botocore.loaders.Loader.__init__
+_descriptions: dict[object, object] = {}
+
+
+def _make_sharing_loader(self: Any, *args: Any, **options: Any) -> None:
+    """Read AWS's descriptions of its services once: every session would, at 80 ms for each."""
+    _make_loader(self, *args, **options)
+    self._cache = _descriptions
+
+
+botocore.loaders.Loader.__init__ = _make_sharing_loader  # type: ignore[method-assign]
 
 # Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
 hypothesis.settings.register_profile(
@@ -47,11 +64,20 @@ hypothesis.settings.load_profile("ours")
 _STARTING = {"aws", "function", "moto_endpoint", "server", "servers"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a server."""
+    """Mark what starts a server; give the tests of a file to one worker, which sets up once.
+
+    Those of a file that mostly waits (`pytestmark = pytest.mark.spread`) go by test function.
+    """
     for item in items:
         if _STARTING & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if item.get_closest_marker("xdist_group") is None:
+            name = item.nodeid.partition("[" if item.get_closest_marker("spread") else "::")[0]
+            item.add_marker(pytest.mark.xdist_group(name))
+    # Many short files last, so that no worker is waited for.
+    items.sort(key=lambda item: item.nodeid.startswith(("tests/receiving/", "tests/sources/")))
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,17 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     return environ_of(request.param, request)
 
 
-@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+QUICK = ("nothing compacted", "all of it")  # the stages between are steps of the last
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=[pytest.mark.slow] * (name not in QUICK))
+        for name, stage in STAGES.items()
+    ],
+    ids=STAGES,
+)
 def test_find_gives_what_a_scan_of_every_raw_object_gives(folder_environ, stage):
     put(folder_environ, *traffic(7, START, 4.5, 60))
     expected = scanned(folder_environ)

@@ -28,7 +28,8 @@ DAY = moment("2026-11-18T00:00")
 NOW = moment("2026-11-20T12:00")
 
 
-@pytest.fixture(params=["folder", "obstore"])
+# Over S3 it is the same, with a request for each object.
+@pytest.fixture(params=["folder", pytest.param("obstore", marks=pytest.mark.slow)])
 def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     apps = tmp_path / "apps.json"
     apps.write_text(json.dumps({"shop": {"source": "github", "secrets": [SECRET]}}))

@@ -310,13 +310,13 @@ def test_no_text_but_the_token_is_the_token(house, token):
 # Headers
 
 
-@pytest.mark.parametrize("header", GENERIC_KEEPS)
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_header_is_kept_exactly_or_left_out_by_name(house, header, value):
-    answer = house.post(headers={header.title(): value})
+def test_a_hostile_header_is_kept_exactly_or_left_out_by_name(house, value):
+    for header in GENERIC_KEEPS:
+        answer = house.post(headers={header.title(): value})
 
-    check_kept(house.stored(answer), {header: value})
-    assert BAIT not in answer.text + answer.log
+        check_kept(house.stored(answer), {header: value})
+        assert BAIT not in answer.text + answer.log, header
     house.check_that_all_lies_below("shop")
 
 

@@ -16,8 +16,9 @@ THREADS = 32
 @pytest.mark.parametrize(
     ("count", "place"),
     [
-        (2_000, "folder_environ"),
-        (300, "s3_environ"),
+        (500, "folder_environ"),
+        (100, "s3_environ"),
+        pytest.param(2_000, "folder_environ", marks=pytest.mark.slow),
         pytest.param(2_000, "s3_environ", marks=pytest.mark.slow),
     ],
 )

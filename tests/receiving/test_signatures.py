@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -540,10 +541,9 @@ MALFORMED = [
 
 
 @every_vector
-@pytest.mark.parametrize("text", MALFORMED)
-def test_a_malformed_header_is_refused_and_raises_nothing(vector: Vector, text: str) -> None:
-    for name in vector.headers:
-        assert vector.verifies(headers={name: text}) is False
+def test_a_malformed_header_is_refused_and_raises_nothing(vector: Vector) -> None:
+    for name, text in product(vector.headers, MALFORMED):
+        assert vector.verifies(headers={name: text}) is False, (name, text)
 
 
 @every_vector

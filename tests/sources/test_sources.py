@@ -37,7 +37,7 @@ from chalicelib.sources import (
     source_names,
 )
 
-few = settings(max_examples=40)
+few = settings(max_examples=25)
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
 SOURCES = sorted(source_names())
@@ -345,10 +345,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_body_raises_nothing(source: Source, body: bytes) -> None:
-    check(source, body, samples_of(source.name)[0].headers)
-    check(source, body, {})
+def test_a_hostile_body_raises_nothing(source: Source) -> None:
+    for name, body in HOSTILE.items():
+        print(name)  # shown where it fails
+        check(source, body, samples_of(source.name)[0].headers)
+        check(source, body, {})
 
 
 def test_a_truncated_body_raises_nothing_and_alters_no_event(sample: Sample) -> None:
