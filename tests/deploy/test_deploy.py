@@ -183,7 +183,7 @@ def test_what_was_deployed_is_what_was_asked_for() -> None:
             "ARCHIVE_BUCKET_OWNER": "123456789012",
             "METRICS_NAMESPACE": "hookshelf/dev",
         }
-        assert function(name)["MemorySize"] == (256 if name.endswith("track_s3") else 512)
+        assert function(name)["MemorySize"] == (512 if name.endswith("deliver") else 256)
 
 
 def test_the_roles_name_the_bucket_and_nothing_wider() -> None:

@@ -265,8 +265,8 @@ FAULTS = [
     Fault("function-limits", "9 s", lambda stage: stage.function("api_handler", Timeout=9)),
     Fault(
         "function-limits",
-        "256 MB",
-        lambda stage: stage.function("api_handler", MemorySize=256),
+        "128 MB",
+        lambda stage: stage.function("api_handler", MemorySize=128),
     ),
     Fault(
         "runtime",
