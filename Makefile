@@ -39,7 +39,7 @@ mutants: $(VENV)/test.done ## change the code that lets in, checks and keeps, an
 	@$(BIN)/mutmut results
 
 package: $(VENV)/run.done ## the zip and the template of every stage, in build/
-	@$(BIN)/python -m hookshelf.deploy $(if $(ARCH),--arch $(ARCH)) $(if $(BUCKET),--bucket $(BUCKET))
+	@$(BIN)/python -m hookshelf.deploy $(if $(ARCH),--arch $(ARCH)) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)
 
 deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=--create-bucket the first time
 	@$(BIN)/hookshelf deploy --stage $(STAGE) $(if $(BUCKET),--bucket $(BUCKET)) $(ARGS)
@@ -50,9 +50,11 @@ smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove i
 bench: $(VENV)/test.done ## what receiving costs beside its peers, at most 40 minutes; ARGS=--help
 	@$(BIN)/python -m bench.receive $(ARGS)
 
-pins: $(VENV)/test.done ## requirements.txt anew from requirements.in: the newest versions, with hashes
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
-		--no-emit-find-links --output-file=requirements.txt requirements.in
+PINS := --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
+
+pins: $(VENV)/test.done ## what ships anew from requirements*.in: the newest versions, with hashes
+	$(BIN)/pip-compile $(PINS) --output-file=requirements.txt requirements.in
+	$(BIN)/pip-compile $(PINS) --output-file=requirements-compactor.txt requirements-compactor.in
 
 clean: ## remove the virtual environment, what was packaged and what was mutated; the archive stays
 	rm -rf $(VENV) build mutants

@@ -39,27 +39,44 @@ def metric_fields(
     fields: dict[str, Any] = {"Responses": 1, "Status": str(status)}
     directives = [_directive(namespace, "Responses", [["Status"]])]
     if app:
-        fields["App"] = app if _is_known(app, environ, stage_variables or {}) else OTHER
+        fields["App"] = app if is_known(app, environ, stage_variables) else OTHER
         directives[0]["Dimensions"].append(["App", "Status"])
     if unconfigured:
         fields["Unconfigured"] = 1
         directives.append(_directive(namespace, "Unconfigured", [[]]))
-    milliseconds = int(arrived.timestamp() * 1000)
-    return fields | {"_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": directives}}
+    return fields | _embedded(arrived, directives)
 
 
-def _is_known(app: str, environ: Mapping[str, str], stage_variables: Mapping[str, str]) -> bool:
+def metric(
+    environ: Mapping[str, str], at: datetime, name: str, **dimensions: str
+) -> dict[str, Any]:
+    """The fields that count one thing that happened, where METRICS_NAMESPACE asks for it."""
+    namespace = environ.get("METRICS_NAMESPACE", "").strip()
+    if not namespace:
+        return {}
+    directive = _directive(namespace, name, [list(dimensions)])
+    return {name: 1, **dimensions, **_embedded(at, [directive])}
+
+
+def is_known(
+    app: str, environ: Mapping[str, str], stage_variables: Mapping[str, str] | None = None
+) -> bool:
     """Whether the operator, or we, have named an app. CloudWatch bills each name as a metric, and
     whoever holds the stage's token can make names up.
     """
     if app == environ.get("DIRECT_APP", "").strip() or app in source_names():
         return True
-    if variable_name(app) in stage_variables:
+    if stage_variables and variable_name(app) in stage_variables:
         return True
     try:
         return app in entries(environ)
     except SettingError:
         return False
+
+
+def _embedded(at: datetime, directives: list[dict[str, Any]]) -> dict[str, Any]:
+    milliseconds = int(at.timestamp() * 1000)
+    return {"_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": directives}}
 
 
 def _directive(namespace: str, name: str, dimensions: list[list[str]]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ _OWN = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
 )
+# Tells the scheduled compactor what `hookshelf deploy --keep` was given: no compacted day is kept
+# for longer than its deliveries.
+KEEP_DAYS = "ARCHIVE_KEEP_DAYS"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 # Not compiled unless there is one: 2 ms of a cold start.
 _ACCESS_POINT = (

@@ -127,7 +127,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         now = datetime.now(UTC)
         start = _moment("--since", times.since, since, now, tz)
         end = _moment("--until", times.until, until, now, tz)
-        environ, endpoint = _environment(stage)
+        environ, endpoint = command_environment(stage)
         options = ReadOptions(environ, app, bucket, start, end, tz, as_json, endpoint)
         return command(options, **others)
 
@@ -143,7 +143,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_options(
         *, app: str | None, bucket: str | None, stage: str | None, as_json: bool, **others: Any
     ) -> Any:
-        environ, endpoint = _environment(stage)
+        environ, endpoint = command_environment(stage)
         options = ReadOptions(environ, app, bucket, None, None, UTC, as_json, endpoint)
         return command(options, **others)
 
@@ -207,7 +207,7 @@ def _moment(
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
-def _environment(stage: str | None) -> tuple[Mapping[str, str], str]:
+def command_environment(stage: str | None) -> tuple[Mapping[str, str], str]:
     """The settings of a command, of the stage as it is deployed, where it is; and its endpoint."""
     if stage is None or stage == LOCAL_STAGE:
         return environment(stage), ""

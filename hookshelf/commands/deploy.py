@@ -58,6 +58,11 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     help="Of your own, that encrypts secrets of the apps file, or a bucket of another account. "
     "A bucket's own key is found. Several times for several; remembered.",
 )
+@click.option(
+    "--no-compactor",
+    is_flag=True,
+    help="Without the function that compacts by schedule; one that is there is taken away.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @click.option("--no-doctor", is_flag=True, help="Do not examine it afterwards.")
@@ -69,6 +74,7 @@ def command(
     keep_days: int | None,
     alarms_to: str | None,
     kms_keys: tuple[str, ...],
+    no_compactor: bool,
     dry_run: bool,
     yes: bool,
     no_doctor: bool,
@@ -90,7 +96,15 @@ def command(
     """
     if keep_days is not None and not create_bucket:
         raise click.UsageError("--keep changes the bucket. Give --create-bucket with it")
-    request = DeployRequest(stage, buckets, create_bucket, keep_days, alarms_to, kms_keys)
+    request = DeployRequest(
+        stage,
+        buckets,
+        create_bucket,
+        keep_days,
+        alarms_to,
+        kms_keys,
+        compactor=not no_compactor,
+    )
     plan = make_plan(request, package.build, progress)
     for line in plan_lines(plan):
         click.echo(line)

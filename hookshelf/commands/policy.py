@@ -1,21 +1,35 @@
-"""`hookshelf policy`: the IAM policies of a stage's functions, from its settings."""
+"""`hookshelf policy`: the IAM policies of a stage's functions, and of who reads or compacts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from chalicelib.types import Json
 from hookshelf import settings
-from hookshelf.commands._options import KeyArn
+from hookshelf.commands._options import KeyArn, command_environment
 from hookshelf.deploy import policies
 
 
 @click.command()
-@click.option("--stage", required=True, help="The stage of .chalice/config.json.")
+@click.option("--stage", help="The stage of .chalice/config.json; with --for as it is deployed.")
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(policies.PURPOSES),
+    help="Print the policy of a person or a job that reads the archive, or compacts it.",
+)
+@click.option(
+    "--bucket",
+    "buckets",
+    multiple=True,
+    metavar="NAME[/PATH]",
+    help="With --for: that place; several times for several. Default: ARCHIVE_BUCKETS.",
+)
 @click.option(
     "--kms-key",
     "kms_keys",
@@ -27,13 +41,24 @@ from hookshelf.deploy import policies
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file.")
 @click.pass_context
 def command(
-    ctx: click.Context, *, stage: str, kms_keys: tuple[str, ...], check: bool, as_json: bool
+    ctx: click.Context,
+    *,
+    stage: str | None,
+    purpose: str | None,
+    buckets: tuple[str, ...],
+    kms_keys: tuple[str, ...],
+    check: bool,
+    as_json: bool,
 ) -> None:
-    """Write the policy file of each function, for plain `chalice deploy`.
+    """Write the policy file of each function for plain `chalice deploy`, or print another policy.
 
     The functions may do what the stage's settings need: put objects where ARCHIVE_BUCKETS says,
     read the secrets that APPS_FILE refers to, write their own logs. Run it again after a change of
     either. `hookshelf deploy` does without these files.
+
+    With --for nothing is written: it prints the policy that lets a person or a job read the archive
+    with hookshelf, or compact it elsewhere than in the stack. Neither can change or delete a
+    delivery.
 
     \b
     Exit status: 0 the files are right, 1 with --check: one is not, 2 misuse.
@@ -43,7 +68,25 @@ def command(
       hookshelf policy --stage dev
       hookshelf policy --stage prod --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab
       hookshelf policy --stage prod --check
+      hookshelf policy --for read --stage prod
+      hookshelf policy --for compact --bucket my-webhooks > policy.json
     """
+    if purpose:
+        if check:
+            raise click.UsageError("--check compares files, and --for writes none")
+        document = _archive_policy(purpose, stage, buckets, kms_keys)
+        click.echo(json.dumps(document, indent=None if as_json else 2))
+    elif not stage or buckets:
+        raise click.UsageError(
+            "Give --stage for the policies of its functions, or --for with read or compact"
+        )
+    elif not _write_files(stage, kms_keys, check, as_json):
+        click.echo(f"Write what differs: hookshelf policy --stage {stage}", err=True)
+        ctx.exit(1)
+
+
+def _write_files(stage: str, kms_keys: Sequence[str], check: bool, as_json: bool) -> bool:
+    """Write the files that are not as they should be; with `check`, whether all of them are."""
     wanted = policies.policies(
         stage, _environment(stage), kms_keys=kms_keys, partition=_partition()
     )
@@ -55,9 +98,22 @@ def command(
             state = "written"
         _say(stage, handler, state, as_json)
     unused = _warn_of_unused(stage, wanted)
-    if check and (unused or set(states.values()) != {"unchanged"}):
-        click.echo(f"Write what differs: hookshelf policy --stage {stage}", err=True)
-        ctx.exit(1)
+    return not check or (not unused and set(states.values()) == {"unchanged"})
+
+
+def _archive_policy(
+    purpose: str, stage: str | None, buckets: Sequence[str], kms_keys: Sequence[str]
+) -> Json:
+    environ = dict(os.environ if buckets and not stage else command_environment(stage)[0])
+    if buckets:
+        environ["ARCHIVE_BUCKETS"] = ",".join(buckets)
+    elif "ARCHIVE_FOLDER" in environ:
+        raise click.UsageError(
+            "The archive is a folder, ARCHIVE_FOLDER, where no policy counts. Name the bucket: "
+            "--bucket NAME, or --stage"
+        )
+    _refuse_placeholder(stage or settings.LOCAL_STAGE, environ)
+    return policies.archive_policy(purpose, environ, kms_keys=kms_keys, partition=_partition())
 
 
 def _environment(stage: str) -> dict[str, str]:
@@ -67,12 +123,16 @@ def _environment(stage: str) -> dict[str, str]:
             "hookshelf policy --stage dev"
         )
     environ = settings.stage_environment(stage)
+    _refuse_placeholder(stage, environ)
+    return environ
+
+
+def _refuse_placeholder(stage: str, environ: Mapping[str, str]) -> None:
     if not policies.is_configured(environ):
         raise click.UsageError(
             f"ARCHIVE_BUCKETS of stage {stage} is still {policies.PLACEHOLDER}, and a policy must "
             f"name the bucket. Put its name into {settings.CONFIG}"
         )
-    return environ
 
 
 def _partition() -> str:

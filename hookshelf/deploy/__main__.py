@@ -31,6 +31,9 @@ def main() -> None:
         metavar="NAME[/PATH]",
         help=f"For stages whose ARCHIVE_BUCKETS is still {PLACEHOLDER} in .chalice/config.json.",
     )
+    parser.add_argument(
+        "--no-compactor", action="store_true", help="Without the scheduled compactor."
+    )
     parser.add_argument("--into", type=Path, default=PROJECT_ROOT / "build")
     arguments = parser.parse_args()
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
@@ -39,7 +42,11 @@ def main() -> None:
         # All are checked before the first is packaged, which takes a while.
         environs = {stage: _environment(stage, arguments.bucket) for stage in stages}
         for stage, environ in environs.items():
-            print(_package(stage, environ, arguments.arch, arguments.into / stage), flush=True)
+            options = template.Options(
+                stage=stage, usual_gaps=usual_gaps(environ), compactor=not arguments.no_compactor
+            )
+            into = arguments.into / stage
+            print(_package(environ, options, arguments.arch, into), flush=True)
     except MisuseError as error:
         parser.exit(2, f"Error: {error}\n")
     except (HookshelfError, SettingError) as error:
@@ -61,15 +68,17 @@ def _environment(stage: str, bucket: str | None) -> dict[str, str]:
     return environ
 
 
-def _package(stage: str, environ: dict[str, str], architecture: str | None, into: Path) -> str:
-    options = template.Options(stage=stage, usual_gaps=usual_gaps(environ))
+def _package(
+    environ: dict[str, str], options: template.Options, architecture: str | None, into: Path
+) -> str:
     request = package_request(environ, options, architecture=architecture)
     package = build(request, into, lambda line: print(line, file=sys.stderr, flush=True))
     whole = template.with_variables(package.template, [variable_name(None)])
     whole["Metadata"] = template.metadata(archive_buckets=environ["ARCHIVE_BUCKETS"])
     path = package.zip.with_name("template.json")
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    return f"{stage}: {package.zip} ({package.description}), {path.name}"
+    names = [path.name, *([package.compactor.name] if package.compactor else [])]
+    return f"{options.stage}: {package.zip} ({package.description}), {', '.join(names)}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from chalicelib.types import Json
 from hookshelf.deploy.deployment import (
     API_STAGE,
     ASYNCHRONOUS,
+    COMPACTOR,
     HANDLERS,
     dead_letters,
     function_name,
@@ -24,6 +25,9 @@ from hookshelf.deploy.deployment import (
 )
 
 DAY = 24 * 3600  # seconds
+# Without a run of the compactor that ended, for apps that somebody has named, and for others. They
+# are due every hour and every night.
+STALE, OTHERS_STALE = 6 * 3600, 2 * DAY
 
 
 class Alarm(NamedTuple):
@@ -69,6 +73,29 @@ def _alarms(stage: str) -> dict[str, Alarm]:
     }
 
 
+def _of_compactor(stage: str) -> dict[str, Alarm]:
+    """Those of a stage that has a compactor; it counts each round of apps that it ends."""
+    ours, look = namespace(stage), f"hookshelf doctor --stage {stage} says how far it got."
+    return {
+        "CompactorErrors": Alarm(
+            "The compactor fails, time after time; its log says which app, and why.",
+            [_of_function("Errors", stage, COMPACTOR)],
+            above=1,
+            seconds=3 * 3600,
+        ),
+        "EventsStale": Alarm(
+            f"Apps that you have named were not compacted for {STALE // 3600} hours: {look}",
+            [_metric(ours, "Compacted", Apps="known")],
+            gap=STALE,
+        ),
+        "OtherEventsStale": Alarm(
+            f"Other apps were not compacted for {OTHERS_STALE // DAY} days: {look}",
+            [_metric(ours, "Compacted", Apps="others")],
+            gap=OTHERS_STALE,
+        ),
+    }
+
+
 def _silence(stage: str, app: str, gap: float) -> Alarm:
     """That of an app which says in the apps file how long it is silent at most."""
     return Alarm(
@@ -78,16 +105,17 @@ def _silence(stage: str, app: str, gap: float) -> Alarm:
     )
 
 
-def alarms(stage: str, usual_gaps: Mapping[str, float], alarms_to: str) -> Json:
+def alarms(
+    stage: str, usual_gaps: Mapping[str, float], alarms_to: str, *, compactor: bool = True
+) -> Json:
     """The resources of a stage's alarms by logical id; with an address, the topic they go to too.
 
     `usual_gaps` are seconds by app. `alarms_to` is an e-mail address, a topic's ARN, or empty.
     """
     silences = {_silence_id(app): _silence(stage, app, gap) for app, gap in usual_gaps.items()}
-    resources = {
-        name: _resource(alarm)
-        for name, alarm in (_alarms(stage) | dict(sorted(silences.items()))).items()
-    }
+    of_compactor = _of_compactor(stage) if compactor else {}
+    every = _alarms(stage) | of_compactor | dict(sorted(silences.items()))
+    resources = {name: _resource(alarm) for name, alarm in every.items()}
     if not alarms_to:
         return resources
     topic: Any = alarms_to if alarms_to.startswith("arn:") else {"Ref": "AlarmTopic"}

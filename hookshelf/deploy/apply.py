@@ -6,9 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+import boto3
+from botocore.exceptions import ClientError
+
 from chalicelib.types import Json
 from hookshelf.deploy import bucket, code_bucket, deploy_lock, stage_variables, template
-from hookshelf.deploy.deployment import Deployment, NotDeployed, find_deployment, stack_name
+from hookshelf.deploy.deployment import (
+    COMPACTOR,
+    LOGICAL_IDS,
+    Deployment,
+    NotDeployed,
+    find_deployment,
+    function_name,
+    stack_name,
+)
 from hookshelf.deploy.drift import drifts, restore
 from hookshelf.deploy.plan import Plan, digests, own_buckets, refuse_foreign_stack
 from hookshelf.deploy.progress import Progress
@@ -31,12 +42,9 @@ def apply(plan: Plan, progress: Progress) -> None:
     """
     stack = Stack(stack_name(plan.request.stage))
     if plan.request.create_bucket:
-        for name, paths in own_buckets(plan.settings, plan.account).items():
-            for line in bucket.harden(
-                name, paths, keep_days=plan.request.keep_days, progress=progress
-            ):
-                progress(f"  {name}: {line}")
-    code_bucket.upload(plan.account, plan.code_key, plan.package.zip, progress)
+        _harden(plan, progress)
+    for key, zip in plan.code.items():
+        code_bucket.upload(plan.account, key, zip, progress)
     if plan.before:
         _update(plan, stack, progress)
     else:
@@ -44,6 +52,26 @@ def apply(plan: Plan, progress: Progress) -> None:
     for drift in drifts(plan.template, plan.request.stage):
         progress(f"  {drift}")
         restore(drift)
+    if plan.package.compactor and LOGICAL_IDS[COMPACTOR] not in plan.before.get("Resources", {}):
+        _begin_to_compact(plan, progress)
+
+
+def _harden(plan: Plan, progress: Progress) -> None:
+    keep_days = plan.request.keep_days
+    for name, paths in own_buckets(plan.settings, plan.account).items():
+        for line in bucket.harden(name, paths, keep_days=keep_days, progress=progress):
+            progress(f"  {name}: {line}")
+
+
+def _begin_to_compact(plan: Plan, progress: Progress) -> None:
+    """Run a new compactor at once: it has all there is to do, and its alarms wait for it."""
+    progress("  the compactor begins with what there is")
+    with suppress(ClientError):  # it runs by itself within a day
+        boto3.client("lambda").invoke(
+            FunctionName=function_name(plan.request.stage, COMPACTOR),
+            InvocationType="Event",  # nobody waits for it
+            Payload=b'{"schedule": "nightly"}',
+        )
 
 
 def _create(plan: Plan, stack: Stack, progress: Progress) -> None:

@@ -115,6 +115,19 @@ def kms_key(bucket: str) -> str | None:
     return key_arn(_get(connection, "get_bucket_encryption"))
 
 
+def keep_days(bucket: str, path: str) -> int | None:
+    """After how many days a rule of ours expires what is below a path; None where none does."""
+    connection = _connect(bucket)
+    rules: Sequence[Json] = ()
+    if _exists(connection):
+        rules = _get(connection, "get_bucket_lifecycle_configuration").get("Rules", ())
+    for rule in rules:
+        if rule.get("ID") == rule_id("keep", path) and rule["Status"] == "Enabled":
+            days: int | None = rule.get("Expiration", {}).get("Days")
+            return days
+    return None
+
+
 def key_arn(encryption: Json) -> str | None:
     """The ARN of the KMS key that a bucket's encryption names, which may be by an alias."""
     key: str | None = _default_encryption(encryption).get("KMSMasterKeyID")

@@ -25,6 +25,8 @@ API_STAGE = "api"  # of API Gateway; api_gateway_stage in .chalice/config.json
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 # The logical id of each function in a stack, which is what Chalice calls it there.
 HANDLERS = {"api_handler": "APIHandler", "deliver": "Deliver", "track_s3": "TrackS3"}
+COMPACTOR = "compactor"  # no handler of app.py: it has a zip of its own, in a stack alone
+LOGICAL_IDS = {**HANDLERS, COMPACTOR: "Compactor"}
 ASYNCHRONOUS = ("deliver", "track_s3")  # a caller of these does not wait: what fails is kept
 
 
@@ -68,7 +70,7 @@ def function_name(stage: str, handler: str) -> str:
 
 def log_group(handler: str) -> str:
     """The logical id of a function's log group."""
-    return f"{HANDLERS[handler]}Logs"
+    return f"{LOGICAL_IDS[handler]}Logs"
 
 
 def dead_letters(handler: str) -> str:
@@ -105,7 +107,9 @@ def _made_by_stack(stage: str) -> Deployment | None:
     }
     if not ids.get("RestAPI") or "EndpointURL" not in outputs:
         return None  # still being made, or being taken down
-    functions = {handler: ids[logical] for handler, logical in HANDLERS.items() if logical in ids}
+    functions = {
+        handler: ids[logical] for handler, logical in LOGICAL_IDS.items() if logical in ids
+    }
     return Deployment(stage, "stack", ids["RestAPI"], outputs["EndpointURL"].rstrip("/"), functions)
 
 

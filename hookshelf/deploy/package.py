@@ -28,7 +28,7 @@ import findpython
 
 from chalicelib.errors import HookshelfError
 from chalicelib.types import Json
-from hookshelf.deploy.deployment import HANDLERS
+from hookshelf.deploy.deployment import COMPACTOR, HANDLERS, LOGICAL_IDS
 from hookshelf.deploy.policies import file_name
 from hookshelf.deploy.progress import Progress, silent
 from hookshelf.project import PROJECT_ROOT
@@ -41,6 +41,14 @@ RUNTIMES = ((3, 13), (3, 12), (3, 14), LEAVING)
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as wheels call Lambda's architectures
 ARCHITECTURE = "arm64"  # where .chalice/config.json does not say; the cheaper one
 SHIPS = ("app.py", "requirements.txt", "chalicelib", "vendor")
+COMPACTOR_SHIPS = (  # in the compactor's own zip, with what its requirements name
+    "requirements-compactor.txt",
+    "chalicelib",
+    "hookshelf/__init__.py",
+    "hookshelf/project.py",
+    "hookshelf/reading",
+    "hookshelf/settings.py",
+)
 # /var/task is read-only, so Lambda would compile these at every cold start. What `POST /input`
 # loads and no more: the zip should stay below 15 MB. `python bench/bytecode.py` has the figures.
 PRECOMPILED = (
@@ -68,14 +76,16 @@ class PackageRequest:
     policies: Mapping[str, Json] = field(default_factory=dict)  # handler: policy document
     merge: Mapping[str, Any] = field(default_factory=dict)  # our merge template
     architecture: str | None = None  # arm64 or x86_64
+    compactor: Mapping[str, Any] = field(default_factory=dict)  # resources; empty: there is none
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The zip, and the template in CloudFormation's own words: SAM is expanded already."""
+    """The zips, and the template in CloudFormation's own words: SAM is expanded already."""
 
     zip: Path
     template: Json
+    compactor: Path | None = None  # the zip of the compactor, where there is one
 
     @property
     def description(self) -> str:
@@ -83,7 +93,10 @@ class Package:
         function = self.template["Resources"][HANDLERS["api_handler"]]["Properties"]
         # SAM leaves the default out.
         architecture = ", ".join(function.get("Architectures", ["x86_64"]))
-        return f"{self.zip.stat().st_size / 1e6:.1f} MB, {function['Runtime']}, {architecture}"
+        sizes = f"{self.zip.stat().st_size / 1e6:.1f} MB"
+        if self.compactor:
+            sizes += f" and {self.compactor.stat().st_size / 1e6:.1f} MB for the compactor"
+        return f"{sizes}, {function['Runtime']}, {architecture}"
 
 
 def build(
@@ -113,7 +126,54 @@ def build(
     )
     precompile(out / "deployment.zip", python)
     sam = json.loads((out / "sam.json").read_text(encoding="utf-8"))
-    return Package(out / "deployment.zip", expand(sam))
+    template = expand(sam)
+    if not request.compactor:
+        return Package(out / "deployment.zip", template)
+    function = template["Resources"][HANDLERS["api_handler"]]["Properties"]
+    runs_on = {name: function[name] for name in ("Runtime", "Architectures") if name in function}
+    [architecture] = function.get("Architectures", ["x86_64"])
+    return Package(
+        out / "deployment.zip",
+        with_compactor(template, request.compactor, runs_on),
+        zip_compactor(out / "compactor.zip", architecture, python),
+    )
+
+
+def with_compactor(template: Json, resources: Mapping[str, Any], runs_on: Json) -> Json:
+    """A template with the compactor's resources; `runs_on` are properties of its function."""
+    logical_id = LOGICAL_IDS[COMPACTOR]
+    function = resources[logical_id]
+    code = {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CompactorKey"}}
+    properties = {**function["Properties"], **runs_on, "Code": code}
+    key = {"Type": "String", "Description": "The key of compactor.zip in the same bucket."}
+    return template | {
+        "Parameters": template["Parameters"] | {"CompactorKey": key},
+        "Resources": {
+            **template["Resources"],
+            **resources,
+            logical_id: {**function, "Properties": properties},
+        },
+    }
+
+
+def zip_compactor(target: Path, architecture: str, python: Path) -> Path:
+    """Zip what the compactor runs: the reading library and its engine, for a Python. Its path."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in COMPACTOR_SHIPS:
+            if name.startswith("requirements"):
+                _zip(archive, root := wheels(PROJECT_ROOT / name, architecture, python), root)
+            else:
+                _zip(archive, PROJECT_ROOT, PROJECT_ROOT / name)
+    return target
+
+
+def _zip(archive: zipfile.ZipFile, root: Path, source: Path) -> None:
+    """Add a file or a folder, in order; names count from `root`."""
+    for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        if file.is_file() and "__pycache__" not in file.parts:
+            entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _1980)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def best_python(progress: Progress = silent) -> Path:
@@ -254,8 +314,7 @@ def _render(request: PackageRequest, project: Path) -> None:
 def _vendor(project: Path, python: Path) -> None:
     """Install requirements.txt into the copy's vendor/, which Chalice packages as it is.
 
-    By hash, as wheels, for the functions' Python and architecture: Chalice would fetch those of
-    another architecture by name and version alone.
+    Chalice would fetch those of another architecture by name and version alone.
     """
     requirements = project / "requirements.txt"
     if not requirements.exists():
@@ -263,6 +322,16 @@ def _vendor(project: Path, python: Path) -> None:
     config = json.loads((project / ".chalice" / "config.json").read_text(encoding="utf-8"))
     [stage] = config["stages"].values()
     architecture = stage.get("lambda_architecture", config["lambda_architecture"])
+    installed = wheels(requirements, architecture, python)
+    shutil.copytree(installed, project / "vendor", dirs_exist_ok=True)
+    requirements.unlink()
+
+
+def wheels(requirements: Path, architecture: str, python: Path) -> Path:
+    """A folder of build/ with what a file of pins names: by hash, as wheels, for that Python.
+
+    Raises PackagingFailed.
+    """
     if architecture not in MACHINES:
         raise PackagingFailed(
             f"lambda_architecture is {architecture!r} in .chalice/config.json; Lambda has "
@@ -292,8 +361,7 @@ def _vendor(project: Path, python: Path) -> None:
                 new.rename(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(home, project / "vendor", dirs_exist_ok=True)
-    requirements.unlink()
+    return home
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -18,14 +18,17 @@ from botocore.exceptions import ClientError
 from chalicelib.apps import DEFAULT_FILE
 from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.models import check_apps, read_apps
-from chalicelib.settings import Settings, from_environment
+from chalicelib.settings import KEEP_DAYS, Settings, from_environment
 from chalicelib.tokens import variable_name
 from chalicelib.types import Json
 from hookshelf.aws import Account, account
 from hookshelf.deploy import bucket, code_bucket, stage_variables, template
+from hookshelf.deploy.compactor import compactor_resources
 from hookshelf.deploy.deployment import (
     ASYNCHRONOUS,
+    COMPACTOR,
     HANDLERS,
+    LOGICAL_IDS,
     dead_letters,
     find_deployment,
     function_name,
@@ -34,7 +37,7 @@ from hookshelf.deploy.deployment import (
 )
 from hookshelf.deploy.drift import Drift, ResourceDeleted, drifts
 from hookshelf.deploy.package import Package, PackageRequest
-from hookshelf.deploy.policies import is_configured, policies, references
+from hookshelf.deploy.policies import compactor_policy, is_configured, policies, references
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import (
     UNRECOVERABLE,
@@ -68,6 +71,7 @@ class DeployRequest:
     kms_keys: tuple[str, ...] = ()  # ARNs, of secrets or of buckets that are not ours to look at
     # In the place of the stage's in .chalice/config.json; its APPS_FILE is the caller's to package.
     environment: Mapping[str, str] | None = None
+    compactor: bool = True  # whether the stack has one; what the last deploy had plays no part
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,17 @@ class Plan:
     token: str = field(repr=False)
     drifts: tuple[Drift, ...]  # from the template before
     code_key: str
+    compactor_key: str  # of the compactor's code; empty without it
     bucket_lines: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def code(self) -> dict[str, Path]:
+        """The zips by the keys that they get."""
+        compactor = self.package.compactor
+        return {self.code_key: self.package.zip} | (
+            {self.compactor_key: compactor} if compactor else {}
+        )
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -98,6 +111,7 @@ class Plan:
         return {
             "CodeBucket": code_bucket.bucket_name(self.account),
             "CodeKey": self.code_key,
+            **({"CompactorKey": self.compactor_key} if self.compactor_key else {}),
             **{names[name]: value for name, value in self.variables.items()},
         }
 
@@ -126,11 +140,15 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
             options,
             kms_keys=sorted(filter(None, bucket_keys | {*kms_keys})),
             partition=target.partition,
+            keep_days=_keep_days(request, settings, target),
         ),
         PROJECT_ROOT / "build" / request.stage,
         progress,
     )
     code_key = code_bucket.key(request.stage, package.zip.read_bytes(), "zip")
+    compactor_key = ""
+    if package.compactor:
+        compactor_key = code_bucket.key(request.stage, package.compactor.read_bytes(), "zip")
     whole = template.with_variables(package.template, variables)
     whole["Metadata"] = template.metadata(
         archive_buckets=environ["ARCHIVE_BUCKETS"],
@@ -138,6 +156,7 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
         kms_keys=kms_keys,
         variables=digests(variables),
         code=code_key,
+        compactor_code=compactor_key,
     )
     return Plan(
         request=request,
@@ -153,6 +172,7 @@ def make_plan(request: DeployRequest, build: Build, progress: Progress) -> Plan:
         token=token,
         drifts=tuple(drifts(before, request.stage)),
         code_key=code_key,
+        compactor_key=compactor_key,
         bucket_lines=tuple(_bucket_lines(request, settings, target)),
         warnings=tuple(_warnings(options)),
     )
@@ -181,8 +201,11 @@ def _stack_lines(plan: Plan) -> Iterator[str]:
         yield from (f"- {resource}" for resource in plan.replaced)
     yield from difference(plan.before, plan.template)
     yield from map(str, plan.drifts)
-    if plan.before and stack_metadata(plan.before).get("code") != plan.code_key:
-        yield "~ the code of every function"
+    before = stack_metadata(plan.before)
+    if plan.before and before.get("code") != plan.code_key:
+        yield "~ the code of every function of the app"
+    if before.get("compactor_code") and before["compactor_code"] != plan.compactor_key != "":
+        yield "~ the code of the compactor"
 
 
 def difference(before: Json, after: Json) -> Iterator[str]:
@@ -272,8 +295,12 @@ def package_request(
     kms_keys: Sequence[str] = (),
     partition: str = "aws",
     architecture: str | None = None,
+    keep_days: int | None = None,
 ) -> PackageRequest:
-    """What to package a stage with, for a stack: its settings, policies and our template."""
+    """What to package a stage with, for a stack: its settings, policies and our template.
+
+    `keep_days` are after how many the buckets' lifecycle lets deliveries go; None: never.
+    """
     return PackageRequest(
         stage=options.stage,
         environment=environ,
@@ -287,7 +314,24 @@ def package_request(
         ),
         merge=template.merge_template(options),
         architecture=architecture,
+        compactor=_compactor(environ, options, kms_keys, partition, keep_days)
+        if options.compactor
+        else {},
     )
+
+
+def _compactor(
+    environ: Mapping[str, str],
+    options: template.Options,
+    kms_keys: Sequence[str],
+    partition: str,
+    keep_days: int | None,
+) -> Json:
+    logs = template.arn_of(log_group(COMPACTOR))
+    policy = compactor_policy(environ, logs, kms_keys=kms_keys, partition=partition)
+    kept = {KEEP_DAYS: str(keep_days)} if keep_days else {}
+    log_resource = template.log_group_resource()
+    return compactor_resources(options.stage, {**environ, **kept}, policy, log_resource)
 
 
 def usual_gaps(environ: Mapping[str, str]) -> dict[str, float]:
@@ -358,6 +402,7 @@ def _options(request: DeployRequest, before: Json, environ: Mapping[str, str]) -
         alarms_to=alarms_to,
         access_logs=bool(boto3.client("apigateway").get_account().get("cloudwatchRoleArn")),
         reserved=RESERVED if may_reserve(request.stage) else 0,
+        compactor=request.compactor,
     )
 
 
@@ -390,7 +435,7 @@ def may_reserve(stage: str) -> bool:
 def _refuse_functions_of_others(stage: str) -> None:
     """The functions have fixed names; `chalice deploy` may have made them before."""
     client = boto3.client("lambda")
-    for handler in HANDLERS:
+    for handler in LOGICAL_IDS:
         name = function_name(stage, handler)
         try:
             client.get_function_configuration(FunctionName=name)
@@ -410,6 +455,21 @@ def own_buckets(settings: Settings, account: Account) -> dict[str, list[str]]:
         if not path.bucket.startswith("arn:"):  # an access point: whose bucket it is, it hides
             paths.setdefault(path.bucket, []).append(path.path)
     return paths
+
+
+def _keep_days(request: DeployRequest, settings: Settings, account: Account) -> int | None:
+    """After how many days deliveries go, and so what is compacted of them; None: never.
+
+    Where buckets or paths differ, the longest: nothing goes from files before it goes from raw.
+    """
+    if request.keep_days is not None:
+        return request.keep_days or None
+    days = [
+        bucket.keep_days(name, path)
+        for name, paths in own_buckets(settings, account).items()
+        for path in paths
+    ]
+    return None if None in days else max(filter(None, days), default=None)
 
 
 def _bucket_lines(request: DeployRequest, settings: Settings, account: Account) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib import apps
+from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER
 from chalicelib.models import read_apps
 from chalicelib.settings import BucketPath, Settings, from_environment
 from chalicelib.types import Json
@@ -90,6 +91,42 @@ def policies(
     }
 
 
+PURPOSES = ("read", "compact")
+
+
+def archive_policy(
+    purpose: str,
+    environ: Mapping[str, str],
+    *,
+    kms_keys: Sequence[str] = (),
+    partition: str = "aws",
+) -> Json:
+    """The policy document of a person or a job that reads the archive, or compacts it.
+
+    `purpose` is one of PURPOSES. Who compacts may read, put and delete compacted files, and put
+    entries of the manifest log; neither may change or delete a delivery. `kms_keys` are the ARNs of
+    keys of your own that encrypt the bucket. Raises SettingError where ARCHIVE_BUCKETS is wrong.
+    """
+    settings = from_environment(environ)
+    return {
+        "Version": "2012-10-17",
+        "Statement": [*_archive(purpose, settings, kms_keys, partition)],
+    }
+
+
+def compactor_policy(
+    environ: Mapping[str, str],
+    log_group: Resource,
+    *,
+    kms_keys: Sequence[str] = (),
+    partition: str = "aws",
+) -> Json:
+    """The policy document of the scheduled compactor, whose log is in a group of its own."""
+    document = archive_policy("compact", environ, kms_keys=kms_keys, partition=partition)
+    logs = _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group])
+    return {**document, "Statement": [*document["Statement"], logs]}
+
+
 def is_configured(environ: Mapping[str, str]) -> bool:
     """Whether a bucket has been named; until then the policy files of the clone stay as they are.
 
@@ -125,21 +162,52 @@ def references(environ: Mapping[str, str]) -> Iterator[Reference]:
 
 
 def _put(settings: Settings, partition: str) -> Json:
-    statement = _allow(
-        "PutDeliveries",
-        "s3:PutObject",
-        [_objects(path, partition) for path in settings.bucket_paths],
-    )
+    objects = [_objects(path, partition) for path in settings.bucket_paths]
+    return _of_owner(settings, _allow("PutDeliveries", "s3:PutObject", objects))
+
+
+def _archive(
+    purpose: str, settings: Settings, kms_keys: Sequence[str], partition: str
+) -> Iterator[Json]:
+    objects = [_objects(path, partition) for path in settings.bucket_paths]
+    buckets = [_bucket(path, partition) for path in settings.bucket_paths]
+    yield _of_owner(settings, _allow("ListArchive", "s3:ListBucket", buckets))
+    yield _of_owner(settings, _allow("ReadArchive", "s3:GetObject", objects))
+    kms = ["kms:Decrypt"]
+    if purpose == "compact":
+        replace, events = ["s3:PutObject", "s3:DeleteObject"], _below(objects, EVENTS_FOLDER)
+        yield _of_owner(settings, _allow("ReplaceEvents", replace, events))
+        manifests = _below(objects, MANIFESTS_FOLDER)
+        yield _of_owner(settings, _allow("WriteManifestLog", "s3:PutObject", manifests))
+        kms.append("kms:GenerateDataKey")
+    if kms_keys:
+        yield _allow("UseBucketKey", kms, kms_keys) | _via(["s3"], partition)
+
+
+def _below(objects: Iterable[str], folder: str) -> Iterator[str]:
+    """That folder of each place, and of every path below it.
+
+    No path, app or other part of a delivery's key is called so: see chalicelib/keys.py.
+    """
+    for pattern in objects:
+        place = pattern.removesuffix("*")
+        yield from (f"{place}{folder}/*", f"{place}*/{folder}/*")
+
+
+def _of_owner(settings: Settings, statement: Json) -> Json:
     if settings.bucket_owner:
         statement["Condition"] = {"StringEquals": {"aws:ResourceAccount": settings.bucket_owner}}
     return statement
 
 
+def _bucket(path: BucketPath, partition: str) -> str:
+    return path.bucket if path.bucket.startswith("arn:") else f"arn:{partition}:s3:::{path.bucket}"
+
+
 def _objects(path: BucketPath, partition: str) -> str:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html"""
-    if path.bucket.startswith("arn:"):
-        return f"{path.bucket}/object/{path.prefix}*"
-    return f"arn:{partition}:s3:::{path.bucket}/{path.prefix}*"
+    below = "object/" if path.bucket.startswith("arn:") else ""
+    return f"{_bucket(path, partition)}/{below}{path.prefix}*"
 
 
 def _encrypt(kms_keys: Sequence[str], partition: str) -> Iterator[Json]:

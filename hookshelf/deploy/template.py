@@ -60,6 +60,7 @@ class Options:
     alarms_to: str = ""  # an e-mail address or an SNS topic's ARN
     access_logs: bool = True
     reserved: int = 0  # concurrent runs of api_handler; 0: whatever the account has left
+    compactor: bool = True
 
 
 def merge_template(options: Options) -> Json:
@@ -69,10 +70,15 @@ def merge_template(options: Options) -> Json:
         "Resources": {
             "RestAPI": {"Properties": _api(options)},
             **{HANDLERS[name]: {"Properties": _function(options, name)} for name in HANDLERS},
-            **{log_group(name): _log_group() for name in HANDLERS},
-            **({"AccessLogs": _log_group()} if options.access_logs else {}),
+            **{log_group(name): log_group_resource() for name in HANDLERS},
+            **({"AccessLogs": log_group_resource()} if options.access_logs else {}),
             **{dead_letters(name): _queue() for name in ASYNCHRONOUS},
-            **alarms(options.stage, options.usual_gaps, options.alarms_to),
+            **alarms(
+                options.stage,
+                options.usual_gaps,
+                options.alarms_to,
+                compactor=options.compactor,
+            ),
         },
     }
 
@@ -211,7 +217,8 @@ def _function(options: Options, handler: str) -> Json:
     return properties
 
 
-def _log_group() -> Json:
+def log_group_resource() -> Json:
+    """A log group that forgets."""
     # Without a name: one that Lambda or an earlier deployment made is never in the way.
     return {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": KEPT_LOGS}}
 

@@ -102,6 +102,21 @@ class LiveBucket:
         with reading("kms"):
             return key_arn(response)
 
+    def folders(self, prefix: str, most: int = 1_000) -> list[str]:
+        """The first path segments below a prefix, in order; at most 1,000."""
+        listed = self._get(
+            "list_objects_v2", ["NoSuchBucket"], Prefix=prefix, Delimiter="/", MaxKeys=most
+        )
+        below = (listed or {}).get("CommonPrefixes", ())
+        return [folder["Prefix"].removeprefix(prefix).rstrip("/") for folder in below]
+
+    def keys(self, prefix: str, after: str = "", most: int = 1_000) -> list[str]:
+        """The first keys below a prefix that sort after `after`, in order; at most 1,000."""
+        listed = self._get(
+            "list_objects_v2", ["NoSuchBucket"], Prefix=prefix, StartAfter=after, MaxKeys=most
+        )
+        return [entry["Key"] for entry in (listed or {}).get("Contents", ())]
+
     def put(self, key: str, body: bytes, **conditions: str) -> tuple[int, Json]:
         """Put an object; the status, and the response. Never into a stranger's bucket."""
         where = {"Bucket": self.name, "Key": key, "ExpectedBucketOwner": self.owner}

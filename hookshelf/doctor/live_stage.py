@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.settings import BucketPath, Settings, from_environment
 from chalicelib.types import Json
-from hookshelf.deploy.deployment import API_STAGE, HANDLERS, Deployment, stack_name
+from hookshelf.deploy.deployment import API_STAGE, LOGICAL_IDS, Deployment, stack_name
 from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.aws_reader import AwsReader, reading
 from hookshelf.doctor.findings import NotChecked
@@ -116,7 +116,7 @@ class LiveStage:
 
     def deployed_environment(self, handler: str) -> dict[str, str]:
         """The variables that the stack gave a function; without a stack, those that it has."""
-        resource = self.template.get("Resources", {}).get(HANDLERS[handler], {})
+        resource = self.template.get("Resources", {}).get(LOGICAL_IDS[handler], {})
         variables = resource.get("Properties", {}).get("Environment", {}).get("Variables")
         return self.environment(handler) if variables is None else dict(variables)
 

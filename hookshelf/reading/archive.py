@@ -358,8 +358,11 @@ class Archive:
         processes: int | None = None,
         memory_mb: int = 400,
         read: Read | None = None,
+        streams: Iterable[Stream] | None = None,
     ) -> Iterator[FileChange]:
         """Bring the compacted files up to date, ended months too; what became of each file.
+
+        `streams` are some of `apps()`, in the order they are to be compacted in; None is all.
 
         `keep` deletes days that are older. `look_back` limits how far back late keys are looked
         for (a LIST per day); None is everywhere. `remaining` gives the seconds until a deadline:
@@ -381,8 +384,9 @@ class Archive:
         )
         read = read or Read()
         with read.timed():
-            for bucket, stream in self._opened(read, app):
-                yield from compact_stream(bucket, read, stream, self._splitting(stream), plan)
+            for stream in self._streams(read, app) if streams is None else streams:
+                bucket, splitting = self._bucket(stream.bucket), self._splitting(stream)
+                yield from compact_stream(bucket, read, stream, splitting, plan)
 
     def log_days(
         self, *, app: str | None = None, since: Moment = None, until: Moment = None

@@ -31,6 +31,7 @@ from hookshelf.reading.values import Read, Stream
 
 SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
 LOG_DELAY = timedelta(minutes=15)  # after a day's end, until its log entry is written
+HOURS_FIRST = 1_500  # deliveries of a day that a run with a deadline compacts hour by hour
 LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
 SORTED_AT_ONCE = 250_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
@@ -257,6 +258,9 @@ class _Work:
             return
         if not (holding.files or holding.missing):
             return
+        if self.plan.remaining and not whole and len(holding.missing) > HOURS_FIRST:
+            yield from self._hours(holding)  # so that what is done by the deadline is not lost
+            holding = self._holding(holding.day)
         log = self._log_day(holding, whole)
         start, end = bounds_of(holding.day)
         key = EventsKey(self.stream.prefix, self.stream.app, start, "day")

@@ -11,6 +11,10 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
+from moto.awslambda.models import lambda_backends
+from support.packaging import leave_out_wheels
+from support.policies import OF_COMPACTOR as OF_COMPACTOR_ROLE
+from support.policies import wide
 from support.project import aws_environ, reset
 
 from app import app
@@ -49,8 +53,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 @pytest.fixture(autouse=True)
 def account(aws_shell: str, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty account, and packages without what ships beside our code: that takes a minute."""
-    ships = tuple(name for name in package.SHIPS if name != "requirements.txt")
-    monkeypatch.setattr(package, "SHIPS", ships)
+    leave_out_wheels(monkeypatch)
     monkeypatch.setattr(package, "build", build)
 
 
@@ -214,6 +217,99 @@ def test_deploying_again_changes_nothing_and_needs_no_option() -> None:
     assert "Stack: nothing to do" in again.stdout
     assert "token, shown" not in again.stdout
     assert state() == before
+
+
+# --- the scheduled compactor
+
+OF_COMPACTOR = {
+    "Compactor": "AWS::Lambda::Function",
+    "CompactorErrors": "AWS::CloudWatch::Alarm",
+    "CompactorHourly": "AWS::Events::Rule",
+    "CompactorHourlyPermission": "AWS::Lambda::Permission",
+    "CompactorLogs": "AWS::Logs::LogGroup",
+    "CompactorNightly": "AWS::Events::Rule",
+    "CompactorNightlyPermission": "AWS::Lambda::Permission",
+    "CompactorRetries": "AWS::Lambda::EventInvokeConfig",
+    "CompactorRole": "AWS::IAM::Role",
+    "EventsStale": "AWS::CloudWatch::Alarm",
+    "OtherEventsStale": "AWS::CloudWatch::Alarm",
+}
+
+
+def there_is() -> set[str]:
+    return {resource.logical_id for resource in Stack("hookshelf-dev").resources()}
+
+
+def test_a_stage_has_a_compactor_that_begins_at_once_and_runs_by_its_schedules() -> None:
+    done = run(*FIRST)
+    name = "hookshelf-dev-compactor"
+    rules = boto3.client("events").list_rules()["Rules"]
+    [role] = [function(name)["Role"].rpartition("/")[2]]
+    [policy] = boto3.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
+    document: Any = boto3.client("iam").get_role_policy(RoleName=role, PolicyName=policy)
+
+    assert done.exit_code == 0, done.output
+    assert there_is() >= OF_COMPACTOR.keys()
+    assert sorted(rule["ScheduleExpression"] for rule in rules) == [
+        "cron(20 * * * ? *)",
+        "cron(40 0 * * ? *)",
+    ]
+    assert wide(document["PolicyDocument"], OF_COMPACTOR_ROLE) == []
+    assert [json.loads(event) for event in invoked(name)] == [{"schedule": "nightly"}]
+    run(*DEPLOY)
+    assert len(invoked(name)) == 1  # it has its schedules
+
+
+def invoked(name: str) -> list[Any]:
+    """The events of every call of a function, as aws_server.py remembers them."""
+    return getattr(lambda_backends["123456789012"]["us-east-1"].get_function(name), "invoked", [])
+
+
+def test_without_a_compactor_a_stage_has_nothing_of_it_and_gets_it_later() -> None:
+    run(*FIRST, "--no-compactor")
+    without = there_is()
+    dry, again = run(*DEPLOY, "--dry-run"), run(*DEPLOY)
+    added = there_is() - without
+    gone = run(*DEPLOY, "--no-compactor")
+
+    assert not without & OF_COMPACTOR.keys()
+    assert added == OF_COMPACTOR.keys()
+    for name, kind in OF_COMPACTOR.items():
+        assert f"Stack: + {name} ({kind})" in dry.stdout
+        assert f"Stack: - {name} ({kind})" in gone.stdout
+    assert (again.exit_code, gone.exit_code) == (0, 0), (again.output, gone.output)
+    assert there_is() == without
+    assert "Stack: nothing to do" in run(*DEPLOY, "--no-compactor").stdout
+
+
+def test_a_compactor_that_was_changed_behind_the_stack_is_put_back() -> None:
+    run(*FIRST)
+    name = "hookshelf-dev-compactor"
+    boto3.client("lambda").update_function_configuration(FunctionName=name, Timeout=3)
+    done = run(*DEPLOY)
+
+    line = f"~ {name}, changed behind the stack, is restored (Timeout)"
+    assert line in done.output
+    assert function(name)["Timeout"] == 900
+
+
+def test_compacted_events_are_kept_for_as_long_as_deliveries_are() -> None:
+    def kept() -> str | None:
+        variables = function("hookshelf-dev-compactor")["Environment"]["Variables"]
+        return str(variables["ARCHIVE_KEEP_DAYS"]) if "ARCHIVE_KEEP_DAYS" in variables else None
+
+    run(*FIRST)
+    for_ever = kept()
+    run(*DEPLOY, "--create-bucket", "--keep", "400")
+    four_hundred = kept()
+    run(*DEPLOY)
+    remembered = kept()
+    run(*DEPLOY, "--create-bucket", "--keep", "0")
+
+    assert (for_ever, four_hundred, remembered, kept()) == (None, "400", "400", None)
+
+
+# --- tokens
 
 
 def test_a_rotated_token_is_never_put_back() -> None:

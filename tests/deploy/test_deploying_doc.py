@@ -24,6 +24,7 @@ import pytest
 from botocore import xform_name
 from click.testing import CliRunner
 from support.lambda_runtime import needs_linux
+from support.packaging import leave_out_wheels
 from support.project import PROJECT, SAMPLES, TOKEN, aws_environ, reset
 
 from app import app
@@ -32,7 +33,8 @@ from chalicelib.models import check_apps
 from chalicelib.settings import from_environment
 from hookshelf import settings
 from hookshelf.__main__ import main
-from hookshelf.deploy import package, plan, template
+from hookshelf.deploy import alarms as alarms_module
+from hookshelf.deploy import compactor, package, plan, template
 from hookshelf.deploy.alarms import alarms
 from hookshelf.deploy.deployment import namespace
 from hookshelf.deploy.progress import Progress
@@ -40,6 +42,7 @@ from hookshelf.deploy.stack import Stack
 from hookshelf.doctor.aws_reader import PERMISSIONS
 from hookshelf.doctor.canary import CANARY_CHECKS
 from hookshelf.doctor.registry import all_checks
+from hookshelf.reading import scheduled
 
 pytestmark = pytest.mark.xdist_group("deploying doc")
 
@@ -67,9 +70,19 @@ CALLS = {
     "AWS::ApiGateway::RestApi": API,
     "AWS::ApiGateway::Stage": API,
     "AWS::CloudWatch::Alarm": ["cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"],
+    "AWS::Events::Rule": [
+        f"events:{call}"
+        for call in (
+            *("PutRule", "DescribeRule", "DeleteRule"),
+            *("PutTargets", "RemoveTargets", "ListTargetsByRule"),
+        )
+    ],
     "AWS::IAM::Role": [
         f"iam:{call}"
         for call in ("CreateRole", "GetRole", "PutRolePolicy", "DeleteRolePolicy", "DeleteRole")
+    ],
+    "AWS::Lambda::EventInvokeConfig": [
+        f"lambda:{call}FunctionEventInvokeConfig" for call in ("Put", "Get", "Update", "Delete")
     ],
     "AWS::Lambda::Function": [
         "iam:PassRole",
@@ -293,7 +306,7 @@ def rehearsal(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         patch.setattr(settings, "CONFIG", configured(folder))
         patch.setattr(package, "build", build_once(folder))
         # Without what ships beside our code: that takes a minute.
-        patch.setattr(package, "SHIPS", ("app.py", "chalicelib"))
+        leave_out_wheels(patch)
         reset(aws)
         boto3.setup_default_session()
         yield rehearse()
@@ -420,7 +433,9 @@ def test_the_dry_run_says_what_the_page_shows(rehearsal: Rehearsal) -> None:
 
 def masked(said: list[str]) -> list[str]:
     """Without the size of the code, its Python, and the hash of the API's description."""
-    text = re.sub(r"Code: [\d.]+ MB, python[\d.]+", "Code: …", "\n".join(said))
+    text = re.sub(
+        r"Code: [\d.]+ MB and [\d.]+ MB for the compactor, python[\d.]+", "Code: …", "\n".join(said)
+    )
     return sorted(re.sub(r"(RestAPIDeployment)\w+", r"\1…", text).splitlines())
 
 
@@ -547,9 +562,13 @@ def test_the_table_of_metrics_has_every_metric_and_its_dimensions() -> None:
         app="shop",
         unconfigured=True,
     )
+    of_compactor = metrics.metric(
+        {"METRICS_NAMESPACE": namespace("dev")}, datetime.now(UTC), "Compacted", Apps="known"
+    )
     made = [
         (directive["Metrics"][0]["Name"], dimensions)
-        for directive in counted["_aws"]["CloudWatchMetrics"]
+        for line in (counted, of_compactor)
+        for directive in line["_aws"]["CloudWatchMetrics"]
         for dimensions in directive["Dimensions"]
     ]
 
@@ -676,12 +695,14 @@ def amount(formula: str) -> Decimal:
 
 def test_every_line_of_the_costs_is_what_its_formula_comes_to_and_the_total_their_sum() -> None:
     *costs, total = table_of("\nA million deliveries")
+    *of_compactor, total_of_compactor = table_of("\nAnd the compactor")
     extra = table_of("\nWith a KMS key")
 
     assert len(costs) >= 12
-    for line, formula, shown, *_ in [*costs, *extra]:
+    for line, formula, shown, *_ in [*costs, *of_compactor, *extra]:
         assert str(amount(formula)) == shown, line
     assert total[2] == f"**{sum(Decimal(row[2]) for row in costs)}**"
+    assert total_of_compactor[2] == f"**{sum(Decimal(row[2]) for row in of_compactor)}**"
     for _, _, more, whole in extra:
         assert Decimal(total[2].strip("*")) + Decimal(more) == Decimal(whole)
 
@@ -710,6 +731,30 @@ def test_the_compute_line_is_of_the_memory_that_is_configured() -> None:
 
     assert f" {memory} MB," in line
     assert f" × {memory / 1024:g} GB × " in formula
+
+
+def test_the_compactors_line_is_of_its_memory_too() -> None:
+    line, formula, _ = table_of("\nAnd the compactor")[0]
+
+    assert f" {compactor.COMPACTOR_MEMORY} MB," in line
+    assert f" × {compactor.COMPACTOR_MEMORY // 1024} GB × " in formula
+
+
+def test_what_the_page_says_of_the_compactor_is_what_it_does() -> None:
+    told = section("### The compactor")
+
+    for text in (
+        "At 20 past every hour",
+        "At 00:40 UTC",
+        f"has {compactor.COMPACTOR_TIMEOUT // 60} minutes",
+        f"in the last {scheduled.RESERVE:.0f} seconds",
+        f"in the last {scheduled.MARGIN:.0f}; the next",
+        f"in the last {scheduled.LOOK_BACK['nightly'].days} days",
+    ):
+        assert text in told
+    table = {names(name)[0]: when for name, when, _ in rows(section("### Alarms"))}
+    assert f"for {alarms_module.STALE // 3600} hours" in table["EventsStale"]
+    assert f"for {alarms_module.OTHERS_STALE // 86400} days" in table["OtherEventsStale"]
 
 
 def test_the_metrics_in_the_alarms_are_counted_right() -> None:

@@ -5,8 +5,6 @@ standard library, and puts what it is sent into an S3 server over HTTP.
 """
 
 import json
-import platform
-import struct
 import subprocess
 import time
 import urllib.error
@@ -24,7 +22,8 @@ import findpython
 import pytest
 from click.testing import CliRunner
 from support.api_gateway import Front
-from support.lambda_runtime import Function, needs_linux, running
+from support.lambda_runtime import Function, needs_linux, needs_x86_64, running
+from support.packaging import AARCH64, X86_64, machines
 from support.project import SAMPLES, TOKEN
 
 from chalicelib.sources import source_named
@@ -40,10 +39,6 @@ from hookshelf.deploy.package import (
 from hookshelf.local import tryout
 
 LARGEST_ZIP = 15_000_000
-X86_64, AARCH64 = (
-    62,
-    183,
-)  # of an ELF header; https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
 EVERY_BYTE = bytes(range(256))
 BATCH = (SAMPLES / "sendgrid" / "batch" / "body.json").read_bytes()
 BATCHES = {
@@ -55,9 +50,6 @@ ORDER = PackageRequest(
     stage="dev", environment={"ARCHIVE_BUCKETS": "my-webhooks"}, architecture="x86_64"
 )
 
-needs_x86_64 = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="this machine cannot run the zip for x86_64"
-)
 pytestmark = [needs_linux, needs_x86_64, pytest.mark.xdist_group("package")]
 
 
@@ -239,16 +231,6 @@ def test_there_is_one_for_arm64_as_well(tmp_path: Path) -> None:
 
     assert package.zip.stat().st_size <= LARGEST_ZIP
     assert machines(package.zip) == {AARCH64}
-
-
-def machines(package: Path) -> set[int]:
-    """The machines that the zip's shared libraries are for."""
-    with zipfile.ZipFile(package) as archive:
-        return {
-            struct.unpack_from("<H", archive.read(name), 18)[0]
-            for name in archive.namelist()
-            if ".so" in Path(name).suffixes
-        }
 
 
 # --- the front is as we know API Gateway

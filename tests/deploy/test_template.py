@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.policies import wide
+from support.packaging import leave_out_wheels
+from support.policies import ALLOWED, OF_COMPACTOR, wide
 from support.project import PROJECT
 
 from chalicelib import metrics
@@ -16,7 +17,7 @@ from chalicelib.responses import NO_SUCH_PATH, RETRY_AFTER
 from hookshelf.deploy import __main__ as deploy_main
 from hookshelf.deploy import package, template
 from hookshelf.deploy.alarms import alarms
-from hookshelf.deploy.deployment import HANDLERS
+from hookshelf.deploy.deployment import LOGICAL_IDS
 from hookshelf.deploy.plan import package_request
 from hookshelf.deploy.stack import stack_metadata
 
@@ -32,7 +33,7 @@ OPTIONS = template.Options(
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
     """Stage dev, packaged for a bucket of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        leave_out_what_takes_long(patch)
+        leave_out_wheels(patch)
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # or Chalice would leave none
         into = tmp_path_factory.mktemp("package")
         return package.build(package_request(ENVIRON, OPTIONS), into)
@@ -40,13 +41,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_out_what_takes_long(monkeypatch)
-
-
-def leave_out_what_takes_long(patch: pytest.MonkeyPatch) -> None:
-    """Package only our code; tests/deploy/test_package_runs.py has what ships beside it."""
-    ships = tuple(name for name in package.SHIPS if name != "requirements.txt")
-    patch.setattr(package, "SHIPS", ships)
+    leave_out_wheels(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +94,15 @@ def test_make_package_makes_a_template_of_every_deployable_stage(
         document = (tmp_path / stage / "package" / "template.json").read_text()
         assert errors(document) == []
         assert list(of_type(json.loads(document), "AWS::ApiGateway::Stage")) == ["RestAPIapiStage"]
-        assert all(not wide(policy) for policy in policies(json.loads(document)))
+        assert not any(faults_of_roles(json.loads(document)).values())
         assert "CHANGE-ME" not in document
-        assert set(json.loads(document)["Parameters"]) == {"CodeBucket", "CodeKey", "ValidToken"}
+        assert set(json.loads(document)["Parameters"]) == {
+            "CodeBucket",
+            "CodeKey",
+            "CompactorKey",
+            "ValidToken",
+        }
+        assert (tmp_path / stage / "package" / "compactor.zip").is_file()
         assert stack_metadata(json.loads(document))  # so that `hookshelf deploy` takes it over
 
 
@@ -164,10 +165,9 @@ def test_each_function_has_a_role_of_its_own_with_nothing_too_wide(whole: dict[s
     functions = of_type(whole, "AWS::Lambda::Function")
     roles = [function["Role"]["Fn::GetAtt"][0] for function in functions.values()]
 
-    assert len(set(roles)) == len(functions) == len(HANDLERS)
+    assert len(set(roles)) == len(functions) == len(LOGICAL_IDS)
     assert set(roles) == set(of_type(whole, "AWS::IAM::Role"))
-    assert len(policies(whole)) == len(roles)
-    assert [wide(policy) for policy in policies(whole)] == [[]] * len(roles)
+    assert faults_of_roles(whole) == {role: [] for role in roles}
     assert not any(
         "ManagedPolicyArns" in role for role in of_type(whole, "AWS::IAM::Role").values()
     )
@@ -176,7 +176,7 @@ def test_each_function_has_a_role_of_its_own_with_nothing_too_wide(whole: dict[s
 def test_only_api_gateway_may_invoke_the_function_and_only_for_this_api(
     whole: dict[str, Any],
 ) -> None:
-    [permission] = of_type(whole, "AWS::Lambda::Permission").values()
+    permission = of_type(whole, "AWS::Lambda::Permission")["APIHandlerInvokePermission"]
 
     assert permission["Principal"] == "apigateway.amazonaws.com"
     assert permission["SourceArn"]["Fn::Sub"][1] == {"RestAPIId": {"Ref": "RestAPI"}}
@@ -185,6 +185,8 @@ def test_only_api_gateway_may_invoke_the_function_and_only_for_this_api(
 def test_functions_run_on_arm_within_their_time_and_log_json(whole: dict[str, Any]) -> None:
     for name, function in of_type(whole, "AWS::Lambda::Function").items():
         assert function["Architectures"] == ["arm64"]
+        if name == "Compactor":  # tests/deploy/test_compactor.py
+            continue
         # A first direct invoke loads pydantic: with 256 MB it would take twice as long.
         assert function["MemorySize"] == (512 if function["Handler"] == "app.deliver" else 256)
         assert function["Timeout"] == (30 if name == "TrackS3" else 15)
@@ -202,7 +204,8 @@ def test_concurrency_is_reserved_for_the_http_function_where_it_is_asked_for() -
 def test_functions_are_called_as_chalice_deploy_calls_them(whole: dict[str, Any]) -> None:
     names = {one["FunctionName"] for one in of_type(whole, "AWS::Lambda::Function").values()}
 
-    assert names == {"hookshelf-dev", "hookshelf-dev-deliver", "hookshelf-dev-track_s3"}
+    of_chalice = {"hookshelf-dev", "hookshelf-dev-deliver", "hookshelf-dev-track_s3"}
+    assert names == {*of_chalice, "hookshelf-dev-compactor"}
 
 
 def test_what_fails_without_a_caller_waiting_lies_in_a_queue_the_function_may_send_to(
@@ -228,9 +231,9 @@ def test_every_log_group_forgets_and_every_function_writes_into_its_own(
     groups = of_type(whole, "AWS::Logs::LogGroup")
     functions = of_type(whole, "AWS::Lambda::Function").values()
 
-    assert len(groups) == 4
+    assert len(groups) == 5
     assert all(group["RetentionInDays"] == 30 for group in groups.values())
-    assert len({one["LoggingConfig"]["LogGroup"]["Ref"] for one in functions}) == 3
+    assert len({one["LoggingConfig"]["LogGroup"]["Ref"] for one in functions}) == 4
 
 
 def test_no_log_holds_a_query_string(whole: dict[str, Any]) -> None:
@@ -307,6 +310,9 @@ def test_there_is_an_alarm_for_everything_that_loses_deliveries(whole: dict[str,
         "Unconfigured": ["Unconfigured"],
         "Throttles": ["Throttles"] * 3,
         "DeadLetters": ["ApproximateNumberOfMessagesVisible"] * 2 + ["AsyncEventsDropped"] * 2,
+        "CompactorErrors": ["Errors"],
+        "EventsStale": ["Compacted"],
+        "OtherEventsStale": ["Compacted"],
     }
     assert all(alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in alarms.values())
 
@@ -318,9 +324,10 @@ def test_alarms_watch_what_the_functions_write(whole: dict[str, Any]) -> None:
     line = metrics.metric_fields(
         environ, datetime.now(UTC), status=403, app="shop", unconfigured=True
     )
+    compacted = metrics.metric(environ, datetime.now(UTC), "Compacted", Apps="known")
     written = {
         (one["Namespace"], metric["Name"], tuple(sorted(names)))
-        for one in line["_aws"]["CloudWatchMetrics"]
+        for one in (*line["_aws"]["CloudWatchMetrics"], *compacted["_aws"]["CloudWatchMetrics"])
         for metric in one["Metrics"]
         for names in one["Dimensions"]
     }
@@ -383,7 +390,7 @@ def test_alarms_go_to_a_topic_that_is_there_already() -> None:
 def test_two_stages_share_no_name(whole: dict[str, Any]) -> None:
     names = {
         value for kind in ("FunctionName", "Name") for value in values_of(kind, whole["Resources"])
-    } - {"Status", "App", "ApiName", "Stage", "FunctionName", "QueueName"}
+    } - {"Status", "App", "Apps", "ApiName", "Stage", "FunctionName", "QueueName"}
 
     assert names
     assert all("dev" in name for name in names)
@@ -418,12 +425,18 @@ def test_packaging_edits_nothing_that_git_tracks(packaged: package.Package) -> N
     assert "build/" in (PROJECT / ".gitignore").read_text().splitlines()
 
 
-def policies(whole: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        policy["PolicyDocument"]
-        for role in of_type(whole, "AWS::IAM::Role").values()
-        for policy in role["Policies"]
-    ]
+def faults_of_roles(whole: dict[str, Any]) -> dict[str, list[str]]:
+    """What each role may that it may not, by logical id."""
+    return {
+        name: [
+            fault
+            for policy in role["Policies"]
+            for fault in wide(
+                policy["PolicyDocument"], OF_COMPACTOR if name == "CompactorRole" else ALLOWED
+            )
+        ]
+        for name, role in of_type(whole, "AWS::IAM::Role").items()
+    }
 
 
 def values_of(name: str, tree: Any) -> list[str]:

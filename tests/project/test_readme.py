@@ -68,10 +68,10 @@ def test_the_first_screen_says_what_has_not_been_seen() -> None:
 
 
 def test_what_a_million_deliveries_cost_is_the_total_of_the_costs() -> None:
-    [total] = re.findall(r"\| \*\*total\*\* \| \| \*\*(.+)\*\* \|", text_of("docs/deploying.md"))
+    totals = re.findall(r"\| \*\*total\*\* \| \| \*\*(.+)\*\* \|", text_of("docs/deploying.md"))
     [figure] = re.findall(r"cost some \$(\d+) ", section(README, "## Put it on AWS"))
 
-    assert round(Decimal(total)) == int(figure)
+    assert round(sum(map(Decimal, totals))) == int(figure)
 
 
 def test_it_is_short() -> None:

@@ -28,6 +28,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from support.api_gateway import Front
+from support.packaging import leave_out_wheels
 from support.project import PROJECT
 
 from app import app
@@ -115,7 +116,7 @@ def dependencies(
     tmp_path: Path,
 ) -> Iterator[Dependencies]:
     """An empty account, and a way to the code, with the settings of whatever is deployed there."""
-    monkeypatch.setattr(packaging, "SHIPS", ("app.py", "chalicelib", "vendor"))
+    leave_out_wheels(monkeypatch)
     monkeypatch.setattr("chalicelib.apps.ROOT", str(tmp_path))
     monkeypatch.setattr("hookshelf.smoke.resources.PROJECT_ROOT", tmp_path)
     # Each client once: to make them would take longer than all that they ask.

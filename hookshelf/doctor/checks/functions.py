@@ -27,11 +27,12 @@ READ_BY_ONE = ("DIRECT_APP", "SNOWPLOW_")
 @doctor_check(
     "functions",
     good="Every function is there.",
-    why="What is sent to an entry point without its function is lost.",
+    why="What is sent to an entry point without its function is lost; without a compactor that "
+    "was deployed, look-ups take longer each day.",
 )
 def functions(stage: LiveStage) -> Iterator[Result]:
-    """Each handler has its Lambda function."""
-    for handler in HANDLERS:
+    """Each handler has its Lambda function, and so has the stack's compactor."""
+    for handler in _expected(stage):
         if handler not in stage.functions:
             yield failure(f"There is no function for {handler}.", stage.redeploy)
 
@@ -46,7 +47,7 @@ def drift(stage: LiveStage) -> Iterator[Result]:
     """No function was changed behind the stack's back."""
     if not stage.is_stack:
         yield ok("Plain chalice deploy made the stage: what the functions were like is not known.")
-    if not stage.template or any(handler not in stage.functions for handler in HANDLERS):
+    if not stage.template or any(handler not in stage.functions for handler in _expected(stage)):
         return
     names = {name: handler for handler, name in stage.deployment.functions.items()}
     with reading("lambda"):
@@ -131,6 +132,10 @@ def same_settings(stage: LiveStage) -> Iterator[Result]:
     if names:
         what = f"api_handler and deliver differ in {', '.join(names)}."
         yield warning(what, stage.redeploy_after("set the same in .chalice/config.json"))
+
+
+def _expected(stage: LiveStage) -> list[str]:
+    return list(dict.fromkeys([*HANDLERS, *stage.deployment.functions]))
 
 
 def _settings(stage: LiveStage, handler: str) -> Iterator[Result]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib.settings import from_environment
 from chalicelib.types import Json
-from hookshelf.deploy.policies import is_key_arn, policies
+from hookshelf.deploy.deployment import COMPACTOR
+from hookshelf.deploy.policies import compactor_policy, is_key_arn, policies
 from hookshelf.doctor.findings import NotChecked, Result, failure
 from hookshelf.doctor.live_bucket import LiveBucket
 from hookshelf.doctor.live_stage import Grant, LiveStage
@@ -63,13 +64,17 @@ def _needed(stage: LiveStage, handler: str, kms_keys: Sequence[str]) -> Json:
     queue = configuration.get("DeadLetterConfig", {}).get("TargetArn")
     usual = f"/aws/lambda/{configuration['FunctionName']}"
     where = "{partition}:logs:{region}:{account}".format(**stage.arn)
+    log = f"arn:{where}:log-group:{group}:*"
+    environ, partition = stage.deployed_environment(archiver), stage.arn["partition"]
+    if handler == COMPACTOR:
+        return compactor_policy(environ, log, kms_keys=kms_keys, partition=partition)
     return policies(
         stage.deployment.stage,
-        stage.deployed_environment(archiver),
+        environ,
         kms_keys=kms_keys,
-        logs={handler: f"arn:{where}:log-group:{group}:*"} if group not in ("", usual) else {},
+        logs={handler: log} if group not in ("", usual) else {},
         dead_letters={handler: queue} if queue else {},
-        partition=stage.arn["partition"],
+        partition=partition,
     )[handler]
 
 
