@@ -94,8 +94,8 @@ def _handshake(
     """The response to a request that only asks whether we are there; None for any other."""
     if app.source.handshake is None:
         return None
-    given_once = {name: values[0] for name, values in query.items() if len(values) == 1}
-    request = HandshakeRequest(method, given_once, headers, body)
+    given = {name: values[0] for name, values in query.items()}  # each once, by now
+    request = HandshakeRequest(method, given, headers, body)
     handshake = app.source.handshake(request, app.keys)
     return responses.handshake_response(*handshake) if handshake else None
 

@@ -630,11 +630,20 @@ def test_the_log_does_not_say_that_a_subscription_was_stored(
     assert "key" not in line
 
 
-def test_a_subscription_to_a_challenge_given_twice_is_no_handshake(stage: Stage) -> None:
+@pytest.mark.parametrize("name", ["hub.challenge", "app", "bucket", "of-nobody"])
+def test_a_subscription_with_anything_given_twice_is_no_handshake(stage: Stage, name: str) -> None:
     event = api_gateway_event("GET", subscription())
-    event["multiValueQueryStringParameters"]["hub.challenge"] = ["1", "2"]
+    event["multiValueQueryStringParameters"][name] = ["1", "2"]
 
     assert app(event, None)["statusCode"] == 405
+
+
+def test_what_is_no_app_is_not_logged_as_one(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke("GET", subscription(app="no app"))
+
+    assert "app" not in json.loads(capsys.readouterr().err)
 
 
 class WithStageVariables:
