@@ -247,7 +247,7 @@ def rejected_prefix(prefix: str, app: str | None = None) -> str:
 
 def past_deliveries(prefix: str, app: str) -> str:
     """What sorts after every delivery of `app`, and before all else: where to go on listing."""
-    return f"{day_prefix(prefix, app, date.max).removesuffix('/')}{_PAST}"
+    return day_prefix(prefix, app, date.max) + _PAST
 
 
 def past_rejected(prefix: str, app: str | None = None) -> str:

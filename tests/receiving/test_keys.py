@@ -377,6 +377,10 @@ def test_folders_of_ours_are_known_by_their_names():
     assert not is_reserved(day_folder(date.max))
     assert app_in("app=shop") == "shop"
     assert app_in("app=_shop") is app_in("shop") is None
+    assert is_of_days("dt=2026-11-20")
+    assert not is_of_days("shop")
+    assert day_in("dt=2026-11-20") == day_of(GOOD) == date(2026, 11, 20)
+    assert by_arrival(GOOD) == f"20261120T235001.123456Z-{DIGEST}.json"
     assert day_in(day_folder(date(2026, 11, 20)).replace("11", "13")) is None
     assert day_in(day_folder(date(2026, 11, 20)).replace("2026", "٢٠٢٦")) is None
 

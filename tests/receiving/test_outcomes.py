@@ -1,5 +1,6 @@
 """Whatever an entry point's work comes to: one response, one line in the log, one count."""
 
+import hmac
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -235,6 +236,13 @@ def test_a_body_has_to_be_json_where_it_claims_so_and_the_app_insists(
 ) -> None:
     assert ingest.decide(delivery(b"{", **headers), app, EVENTS).response.status == status
     assert ingest.decide(delivery(b"{}", **headers), app, EVENTS).response.status == 200
+
+
+def test_a_good_signature_is_all_that_is_required() -> None:
+    mac = hmac.digest(b"secret", b"{}", "sha256").hex()
+    signed = ingest.decide(delivery(x_hub_signature_256=f"sha256={mac}"), GITHUB, EVENTS)
+
+    assert (signed.response.status, signed.verdict) == (200, "verified")
 
 
 def test_what_is_put_says_what_became_of_it() -> None:

@@ -628,9 +628,11 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     "text",
     [
         *(pem(P256), der(P256), compressed(P256)),
-        *(f"\n{pem(P256)}\n", pem(P256).replace("\n", "\r\n"), f" {der(P256)}\n"),
+        *(f"\n{pem(P256)}\n", pem(P256).replace("\n", "\r\n")),
+        *(f" {der(P256)}\n", f"{der(P256)[:64]}\n{der(P256)[64:]}"),
     ],
-    ids=["PEM", "DER", "compressed", "PEM in blank lines", "PEM with CRLF", "DER in blanks"],
+    ids=["PEM", "DER", "compressed", "PEM in blank lines", "PEM with CRLF"]
+    + ["DER in blanks", "DER in two lines"],
 )
 def test_a_p256_key_is_read_from_pem_or_base64_der(text: str) -> None:
     assert p256_public_key(text) == P256.public_key()
