@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookshelf.smoke import api_gateway, functions, metrics, s3
+from hookshelf.smoke import api_gateway, compactor, functions, metrics, s3
 
 CHECKS = (
     api_gateway.survives_redeploy,
@@ -27,4 +27,5 @@ CHECKS = (
     functions.logs,
     metrics.overridden_status,
     metrics.quiet_alarms,
+    compactor.compactor,
 )

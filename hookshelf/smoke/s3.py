@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from hookshelf.smoke.registry import Outcome, smoke_check
@@ -78,13 +78,22 @@ def put_once_policy(target: Target) -> Outcome:
     """The bucket's policy binds its owner too; the roles are asked by IAM's own simulator."""
     key = _key()
     plain, conditional = target.put(key, b"1"), target.put(key, b"1", IfNoneMatch="*")
-    wrong = sorted({right for handler in ARCHIVING for right in _wrong_rights(target, handler)})
+    wrong = sorted(
+        right
+        for handler in ARCHIVING
+        for right in wrong_rights(target, handler, RIGHTS, "smoke/object")
+    )
     seen = f"plain {plain}, conditional {conditional}; roles {', '.join(wrong) or 'as expected'}"
     return Outcome(seen, (plain, conditional) == (403, 200) and not wrong)
 
 
-def _wrong_rights(target: Target, handler: str) -> Iterator[str]:
-    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
+def wrong_rights(
+    target: Target, handler: str, rights: Mapping[str, bool], key: str
+) -> Iterator[str]:
+    """What a function's role may on a key that it should not, and what it may not that it should.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
+    """
     iam, role = target.client("iam"), target.function(handler)["Role"]
     whole = f"arn:{target.account.partition}:s3:::{target.bucket}"
     owner = {
@@ -92,8 +101,8 @@ def _wrong_rights(target: Target, handler: str) -> Iterator[str]:
         "ContextKeyValues": [target.account.id],
         "ContextKeyType": "string",
     }
-    for action, is_wanted in RIGHTS.items():
-        resource = whole if action == "s3:ListBucket" else f"{whole}/smoke/object"
+    for action, is_wanted in rights.items():
+        resource = whole if action == "s3:ListBucket" else f"{whole}/{key}"
         simulation = iam.simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=[action],

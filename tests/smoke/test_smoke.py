@@ -37,10 +37,11 @@ from hookshelf import web
 from hookshelf.aws import Account
 from hookshelf.deploy import package as packaging
 from hookshelf.deploy import plan, stage_variables, template
-from hookshelf.deploy.deployment import Deployment, find_deployment
+from hookshelf.deploy.deployment import COMPACTOR, Deployment, find_deployment, function_name
 from hookshelf.deploy.progress import Progress
 from hookshelf.deploy.stack import Stack
 from hookshelf.smoke import api_gateway, metrics, registry, resources, table
+from hookshelf.smoke import compactor as compactor_checks
 from hookshelf.smoke import functions as functions_checks
 from hookshelf.smoke import s3 as s3_checks
 from hookshelf.smoke.__main__ import main
@@ -94,7 +95,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., packaging.P
             if resource["Type"] == "AWS::Lambda::Function":
                 resource["Properties"]["Environment"]["Variables"] |= order.environment
         copy = tmp_path_factory.mktemp("zip") / "deployment.zip"
-        return packaging.Package(Path(shutil.copy(built.zip, copy)), changed)
+        return packaging.Package(Path(shutil.copy(built.zip, copy)), changed, built.compactor)
 
     return packaged
 
@@ -153,7 +154,11 @@ def dependencies(
 
 def accepted(**_: Any) -> tuple[Any, dict[str, Any]]:
     """Lambda takes an asynchronous invoke; moto would look for Docker."""
-    said = {"StatusCode": 202, "ResponseMetadata": {"RequestId": "r-1", "HTTPStatusCode": 202}}
+    said = {
+        "StatusCode": 202,
+        "Payload": io.BytesIO(b"{}"),
+        "ResponseMetadata": {"RequestId": "r-1", "HTTPStatusCode": 202},
+    }
     return SimpleNamespace(status_code=202), said
 
 
@@ -220,7 +225,7 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
         # nothing runs a function
         "An asynchronous invoke that fails": ["202; runs: 0; NOT in the queue", "FAILED"],
         "The logs": [  # nor logs what it would say
-            "lines: 0, in groups: 3, the last post NOT among them; with a token: 0; "
+            "lines: 0, in groups: 4, the last post NOT among them; with a token: 0; "
             "with a metric: 0",
             "not seen",
         ],
@@ -228,6 +233,7 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
             "heard 15 of 4xx and 1 of 5xx; counted 0 and 0 of 0",
             "not seen",
         ],
+        "The scheduled compactor": ["ResponseParserError", "FAILED"],  # as above
     }
     [large] = [n for n, title in titles.items() if title == "More than 4 MiB"]
     assert rows[large][0].endswith("11,000,000 bytes 413, objects: 0")
@@ -522,7 +528,9 @@ class Played(Target):
 
 def target(fake: FakeStage, **operations: Any) -> Played:
     time = Time()
-    functions = {"api_handler": "hookshelf-smoke", "deliver": "hookshelf-smoke-deliver"}
+    functions = {
+        name: function_name("smoke", name) for name in ("api_handler", "deliver", COMPACTOR)
+    }
     deployment = Deployment("smoke", "stack", "api-1", "https://door.example/api", functions)
     return Played(
         deployment,
@@ -1042,6 +1050,55 @@ def test_a_bucket_or_a_role_that_lets_more_or_less_fails(
     assert said in seen.seen
 
 
+def compacted(summary: dict[str, Any], files: int, wrong: Mapping[str, str]) -> Outcome:
+    asked: list[str] = []
+
+    def simulate(ActionNames: list[str], ResourceArns: list[str], **_: Any) -> dict[str, Any]:
+        [action], [resource] = ActionNames, ResourceArns
+        asked.append(resource)
+        usual = "allowed" if action in ("s3:GetObject", "s3:ListBucket") else "implicitDeny"
+        return {"EvaluationResults": [{"EvalDecision": wrong.get(action, usual)}]}
+
+    keys = Keys()
+    outcome = compactor_checks.compactor.run(
+        target(
+            FakeStage(),
+            put_object=keys.put_object,
+            invoke=lambda **_: {"Payload": io.BytesIO(json.dumps(summary).encode())},
+            list_objects_v2={"KeyCount": files},
+            get_function_configuration={"Role": "arn:aws:iam::123456789012:role/r"},
+            simulate_principal_policy=simulate,
+        )
+    )
+    assert {resource.partition("/")[2][:9] for resource in asked} == {"", "smoke/dt="}
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("summary", "files", "wrong", "said"),
+    [
+        ({"finished": False}, 0, {}, "NOT finished, files: 0"),
+        ({"errorType": "SettingError"}, 0, {}, "SettingError, files: 0"),
+        ({"finished": True}, 0, {}, "finished, files: 0"),
+        ({"finished": True}, 1, {"s3:DeleteObject": "allowed"}, "compactor MAY s3:DeleteObject"),
+        ({"finished": True}, 1, {"s3:GetObject": "implicitDeny"}, "may NOT s3:GetObject"),
+    ],
+)
+def test_a_compactor_that_does_not_work_or_may_do_more_fails(
+    summary: dict[str, Any], files: int, wrong: dict[str, str], said: str
+) -> None:
+    outcome = compacted(summary, files, wrong)
+
+    assert outcome.ok is False
+    assert said in outcome.seen
+
+
+def test_a_compactor_is_seen_by_the_file_that_it_makes() -> None:
+    assert compacted({"finished": True}, 1, {}) == Outcome(
+        "finished, files: 1; role as expected", True
+    )
+
+
 @pytest.mark.parametrize(
     ("client", "fake", "seen"),
     [
@@ -1334,7 +1391,7 @@ def test_docs_proof_has_a_row_for_each_check() -> None:
     assert [(int(cells[1]), *cells[2:4]) for cells in rows] == [
         (number, check.title, check.expected) for number, check in enumerate(CHECKS, 1)
     ]
-    assert len(CHECKS) == len({check.title for check in CHECKS}) == 22
+    assert len(CHECKS) == len({check.title for check in CHECKS}) == 23
 
 
 def test_every_file_that_docs_proof_names_is_there() -> None:
