@@ -137,6 +137,8 @@ def _automatic(settings: Settings, bucket: str) -> str:
     why = store_named("obstore").ignores(settings, bucket)
     if not why and not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= dict(settings.aws).keys():
         why = "credentials that are not in the environment"  # of which boto3 finds more kinds
+    if not why and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & dict(settings.aws).keys():
+        why = "a region that is not in the environment"
     if not why:
         return "obstore"
     _log.info("boto3 store", extra={"event": "store", "client": "boto3", "why": why})

@@ -6,6 +6,7 @@ It is another server for the objects that are on the server of `moto_endpoint`, 
 request that it was sent.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ class GuardedS3:
     endpoint: str
     allowed: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    signed_by: set[tuple[str, str]] = field(default_factory=set)  # access key and region
 
     def keys(self, action: str) -> list[str]:
         """What an action was allowed on, in order."""
@@ -53,7 +55,10 @@ def guarded_s3(
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         action, arn = _asked(environ)
         key = arn.partition(":::")[2].partition("/")[2]
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
+        scope = re.search(r"Credential=([^/]+)/\d+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         with lock:
+            s3.signed_by.add((scope[1], scope[2]) if scope else ("", ""))
             is_allowed = allows(policy, action, arn)
             (s3.allowed if is_allowed else s3.refused).append((action, key))
         if not is_allowed:
