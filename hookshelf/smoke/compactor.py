@@ -16,7 +16,7 @@ from hookshelf.web import unusual_json
 
 AGO = timedelta(days=3)  # that day has ended, and waits for nothing any more
 # action: whether the compactor may, on a delivery
-RIGHTS = {
+COMPACTOR_RIGHTS = {
     "s3:GetObject": True,
     "s3:ListBucket": True,
     "s3:PutObject": False,
@@ -41,7 +41,7 @@ def compactor(target: Target) -> Outcome:
         **target.named, Prefix=events_prefix("", SMOKE_APP)
     )
     files = listed.get("KeyCount", 0)
-    wrong = sorted(wrong_rights(target, COMPACTOR, RIGHTS, key))
+    wrong = sorted(wrong_rights(target, COMPACTOR, COMPACTOR_RIGHTS, key))
     is_finished = summary.get("finished") is True
     seen = (
         f"{'finished' if is_finished else summary.get('errorType', 'NOT finished')}, "
