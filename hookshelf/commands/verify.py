@@ -13,7 +13,7 @@ import click
 from chalicelib.errors import HookshelfError
 from chalicelib.keys import is_app
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import show_read
+from hookshelf.commands._output import go_on, show_read
 from hookshelf.reading.values import Checked, Verified
 from hookshelf.terminal import show
 
@@ -83,6 +83,9 @@ def command(options: ReadOptions, *, rejected: bool, raw: bool, heads: tuple[str
     rewritten = set(heads) - verified.hashes
     for head in rewritten:
         show(f"No entry of the manifest log has {head}: the log was rewritten, or cut.", err=True)
+    for kind, app in sorted(set(verified.unfinished)):
+        command_line = go_on(options, kind, *(() if options.app else ("--app", app)))
+        show(f"Was interrupted, and is finished by the same command: {command_line} …", err=True)
     show_read(verified.read, options)
     sys.exit(1 if faults or rewritten else 0)
 

@@ -20,6 +20,8 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
     delivery(hash_or_key)       one, with its exact body and metadata         ArchivedDelivery
     verify(…)                   every delivery checked again, and the log     Verified: iterate
     evidence(delivery, event)   files that prove it without our software      dict[str, bytes]
+    readmit(…) adopt(…)         what comes in by another way; yields what     Iterator
+    pull(folder, …)             a range into a folder; yields what            Iterator[Pulled]
     manifests()                 the head of each app's manifest log           list[ManifestHead]
     events_of(delivery)         what it carries                               list[ArchivedEvent]
     refused(…)                  what lies under `_rejected/`                  Deliveries
@@ -41,6 +43,8 @@ How it is made, from the outside in; each part knows only those below it:
     verifying.py checking.py    everything checked again; one delivery, in other processes
     listing.py bodies.py        which deliveries there are; all of them, whole
     loading.py                  some of them whole, in the order asked for
+    admitting.py                in by another way, the log first: readmitting.py, adopting.py
+    pulling.py evidence.py      out of the archive: into a folder, or as a case
     compact.py                  the writer: what is to do, in which order, what is deleted last
     merge.py                    rows of files and of raw objects -> one sorted, checked file
     manifest.py                 the log of what there is and what was changed

@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.apps import app_named
-from chalicelib.keys import conditions_key, is_app, is_of_days, is_reserved, rejected_prefix
+from chalicelib.delivery import ArchiveObject
+from chalicelib.keys import (
+    DeliveryKey,
+    conditions_key,
+    is_app,
+    is_of_days,
+    is_reserved,
+    parse_key,
+    rejected_prefix,
+)
 from chalicelib.settings import BucketPath, Settings, from_environment, parse_bucket_path
+from chalicelib.store import open_store
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import prefixes_below, streams_below
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
@@ -23,6 +33,7 @@ from hookshelf.reading.sources import Splitting, splitting_of
 from hookshelf.reading.store import ReadingStore, keeps_conditions, open_reading_store
 from hookshelf.reading.times import Moment, since, until
 from hookshelf.reading.values import (
+    Adopted,
     ArchivedDelivery,
     ArchivedEvent,
     Checked,
@@ -31,8 +42,11 @@ from hookshelf.reading.values import (
     Deliveries,
     Found,
     ManifestHead,
+    Pile,
+    Pulled,
     Queried,
     Read,
+    Readmitted,
     Status,
     Stream,
     Verified,
@@ -280,9 +294,118 @@ class Archive:
                     verifying = Verifying(bucket, read, stream, selection, checkers)
                     yield from verifying.run(raw=raw)
                     verified.hashes |= verifying.log.hashes
+                    verified.unfinished += [(kind, stream.app) for kind in verifying.unfinished]
 
         verified.checked = checked()
         return verified
+
+    def readmit(
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        as_is: str = "",
+        dry_run: bool = False,
+    ) -> Iterator[Readmitted]:
+        """Refused deliveries, checked again and archived as they arrived; what became of each.
+
+        `as_is` is the reason for which they are accepted whatever their verdict.
+        """
+        from hookshelf.reading.readmitting import Readmission, readmit
+
+        read = Read()
+        plan = Readmission(self.environ, self.now(), self._put, as_is, dry_run)
+        streams: dict[Stream, list[ArchivedDelivery]] = {}
+        for delivery in self.refused(app=app, since=since, until=until):
+            stream = Stream(delivery.bucket, parse_key(delivery.key).prefix, delivery.app)
+            streams.setdefault(stream, []).append(delivery)
+        for stream, refused in streams.items():
+            lines = list(readmit(self._bucket(stream.bucket), read, stream, refused, plan))
+            if not dry_run:
+                self._compact_again(stream, [line.key for line in lines if line.key])
+            yield from lines
+
+    def adopt(
+        self,
+        pile: Iterable[Pile],
+        app: str,
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        dry_run: bool = False,
+    ) -> Iterator[Adopted]:
+        """Objects that something else wrote, as deliveries of an app at the first place."""
+        from hookshelf.reading.adopting import adopt
+
+        place, read = self.places[0], Read()
+        stream = Stream(place.bucket, place.prefix, app)
+        keys = []
+        for line in adopt(
+            self._bucket(place.bucket),
+            read,
+            stream,
+            pile,
+            self._splitting_of(app).source({}),
+            self._selection(since, until),
+            now=self.now(),
+            put=None if dry_run else self._put,
+        ):
+            keys += [line.key] if line.key else []
+            yield line
+        if keys and not dry_run:
+            self._compact_again(stream, keys)
+
+    def pile(self, bucket: str, prefix: str) -> Iterator[Pile]:
+        """Whatever lies under a prefix of a bucket, to be adopted."""
+        read, store = Read(), self._bucket(bucket).store
+        for entry in store.entries(read, prefix):
+            yield Pile(entry.key, store.load(read, entry.key).body, None)
+
+    def _put(self, bucket: str, obj: ArchiveObject) -> None:
+        open_store(self.settings, bucket).put(obj)
+
+    def _compact_again(self, stream: Stream, keys: Iterable[str]) -> None:
+        """Make the files that stand for the time of some new deliveries agree with them."""
+        from hookshelf.reading.admitting import are_covered
+
+        arrived = [key.arrived for key in map(parse_key, keys) if isinstance(key, DeliveryKey)]
+        if not are_covered(self._bucket(stream.bucket), Read(), stream, arrived):
+            return
+        for day in sorted({moment.date() for moment in arrived}):
+            start, end = bounds_of(day)
+            for _ in self.compact(app=stream.app, since=start, until=end):
+                pass
+
+    def pull(
+        self,
+        to: Path,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        compacted: bool = False,
+        dry_run: bool = False,
+    ) -> Iterator[Pulled]:
+        """Write a range into a folder, which then is an archive of the same buckets.
+
+        `compacted` takes whole files, and raw only what they do not hold. What was refused in the
+        range comes too; the manifest log only where no range is given, as it is about everything.
+        """
+        from hookshelf.reading.pulling import Folder, pulled_files, pulled_log
+
+        read = Read()
+        folder = Folder(to, dry_run=dry_run)
+        selection = self._selection(since, until)
+        for bucket, stream in self._opened(read, app):
+            if compacted:
+                yield from pulled_files(bucket, read, stream, selection, folder)
+            if since is None and until is None:
+                yield from pulled_log(bucket, read, stream, folder)
+        listed = self.deliveries(app=app, since=since, until=until)
+        wanted = (one for one in listed if not (compacted and one.state == "compacted"))
+        yield from folder.deliveries(wanted, self.whole)
+        yield from map(folder.delivery, self.refused(app=app, since=since, until=until))
 
     def evidence(
         self, delivery: ArchivedDelivery, event: ArchivedEvent | None = None

@@ -63,7 +63,7 @@ def checked(kept: Kept, app: App) -> Verification:
         if sha256(body).hexdigest() != redacted:
             return Verification("bad", "altered", False, may_differ)
         return Verification(_recorded(metadata) or "unchecked", "redacted", True, False)
-    if sha256(body).hexdigest() != parsed.sha256:
+    if is_altered(kept):
         return Verification("bad", "altered", False, may_differ)
     # A URL is never kept: it holds a token.
     cannot_be_proved = lacks_signature(metadata, app) or app.source.signs_url
@@ -71,6 +71,11 @@ def checked(kept: Kept, app: App) -> Verification:
     given = recorded or verdict(delivery_of(kept, parsed), app)
     fails = given in ("bad", "stale") or (given == "unsigned" and app.signature == "require")
     return Verification(given, "recorded" if recorded else "", not fails, may_differ)
+
+
+def is_altered(kept: Kept) -> bool:
+    """Whether the bytes are no longer those that the key was made from."""
+    return sha256(kept.body).hexdigest() != parse_key(kept.key).sha256
 
 
 def delivery_of(kept: Kept, key: DeliveryKey | RejectedKey) -> Delivery:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from hookshelf.reading.bucket import Bucket
+from hookshelf.reading.listing import deliveries_of
 from hookshelf.reading.raw import raw_between
+from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import ArchivedDelivery, Read, Stream
 
 # A key names the arrival, and is put up to 8 s later: the last two minutes are listed again.
@@ -23,19 +25,30 @@ class Follower:
         self._now = now
         self._streams = streams
         self._start = start
+        self._has_begun = False
         self._told: dict[tuple[str, str], datetime] = {}
 
     def poll(self) -> list[ArchivedDelivery]:
         """What has arrived since the last time."""
         new = [
-            ArchivedDelivery(
-                bucket.name, str(raw), raw.key.app, raw.key.arrived, raw.key.sha256, "raw", raw.size
-            )
+            delivery
             for bucket, stream in self._streams
-            for raw in raw_between(bucket, self.read, stream, self._start, None)
-            if (bucket.name, str(raw)) not in self._told
+            for delivery in self._listed(bucket, stream)
+            if (delivery.bucket, delivery.key) not in self._told
         ]
+        new = list({(delivery.bucket, delivery.key): delivery for delivery in new}.values())
+        self._has_begun = True
         self._told |= {(delivery.bucket, delivery.key): delivery.arrived for delivery in new}
         self._start = max(self._start, self._now() - _AGAIN)
         self._told = {key: at for key, at in self._told.items() if at >= self._start}
         return sorted(new, key=lambda delivery: (delivery.arrived, delivery.key))
+
+    def _listed(self, bucket: Bucket, stream: Stream) -> Iterator[ArchivedDelivery]:
+        """What is there from the start on; raw may be gone the first time, and then is new."""
+        if not self._has_begun:
+            yield from deliveries_of(bucket, self.read, stream, Selection(since=self._start))
+        for raw in raw_between(bucket, self.read, stream, self._start, None):
+            key = raw.key
+            yield ArchivedDelivery(
+                bucket.name, str(raw), key.app, key.arrived, key.sha256, "raw", raw.size
+            )

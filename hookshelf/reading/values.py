@@ -193,9 +193,51 @@ class Verified:
     checked: Iterator[Checked]
     read: Read  # complete once they are used up, as is what follows
     hashes: set[str] = field(default_factory=set)  # SHA-256 of every entry of the manifest logs
+    # What was interrupted, by the kind of its log entry, and the app.
+    unfinished: list[tuple[str, str]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Checked]:
         return self.checked
+
+
+@dataclass(frozen=True, slots=True)
+class Readmitted:
+    """What became of one refused delivery."""
+
+    bucket: str
+    refused: str  # the key it was kept under
+    key: str | None  # of the delivery; None where it stays refused
+    verdict: str
+    state: str  # `readmitted`, `there` (it was before), or `refused`
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """One object of an archive that was to be written into a folder."""
+
+    bucket: str
+    key: str
+    size: int
+    state: str  # `pulled`, `there` (it was before), or `altered`: pulled as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """One object that something else wrote."""
+
+    name: str
+    body: bytes
+    modified: datetime | None  # None where the store does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What became of one delivery of a pile, or of an object that could not be read."""
+
+    name: str  # of the object
+    key: str | None
+    state: str  # `adopted`, `there` (it was before), or `unreadable`
+    why: str = ""  # it could not be read
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Checked, Read, Stream
 
 _ATTEMPTS = 8
+_COMMANDS = ("readmit", "adopt")  # that log first, and put then
 _ENOUGH = 32  # raw objects that were read in vain: the ETags of this bucket are no hashes
 
 
@@ -38,6 +39,7 @@ class Expected:
     keys: set[str] = field(default_factory=set)
     redacted: dict[str, str] = field(default_factory=dict)  # SHA-256 of the redacted body, by key
     expired: set[str] = field(default_factory=set)
+    by_command: dict[str, str] = field(default_factory=dict)  # `readmit` or `adopt`, by key
 
     def is_added(self, key: str) -> bool:
         """Whether somebody put a delivery there of which the log knows nothing."""
@@ -54,6 +56,8 @@ class Expected:
         if entry.kind == "day":
             self.days.add(entry.day)
         self.keys |= entry.added.keys()
+        if entry.kind in _COMMANDS:
+            self.by_command |= dict.fromkeys(entry.added, entry.kind)
         self.keys -= entry.removed.keys()
         if entry.kind == "erase":
             self.redacted |= entry.facts.get("redacted", {})
@@ -73,6 +77,7 @@ class Verifying:
         self.bucket, self.read, self.stream = bucket, read, stream
         self.selection, self.checkers = selection, checkers
         self.log = manifest.Log((), frozenset(), {})
+        self.unfinished: set[str] = set()  # kinds of log entries that were not carried out whole
         self._expected = Expected()
         self._seen: set[str] = set()
         self._raw: dict[str, RawDelivery] = {}
@@ -194,6 +199,8 @@ class Verifying:
             is_redacted = expected.redacted.get(key) == ""  # nothing of it was to be kept
             state = "redacted" if is_redacted else "missing"
             state = "expired" if key in expected.expired else state
+            if state == "missing" and key in expected.by_command:
+                self.unfinished.add(expected.by_command[key])
             yield Checked(self.bucket.name, key, None, state, state != "missing")
 
     def _checked(self, key: str, verification: Verification) -> Checked:

@@ -6,11 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import pytest
 from click.testing import CliRunner, Result
-from support.archives import archive_of, moment
+from support.archives import Objects, archive_of, moment
 
 from chalicelib.apps import App
 from chalicelib.archive import to_object
@@ -60,50 +59,6 @@ def two_days(environ: dict[str, str]) -> list[str]:
     keys = [received(environ, n, DAY + timedelta(hours=8 * n)) for n in range(6)]
     list(archive_of(environ, NOW).compact())
     return keys
-
-
-class Objects:
-    """The bucket as somebody else sees it who may write there."""
-
-    def __init__(self, environ: dict[str, str]) -> None:
-        bucket = environ["ARCHIVE_BUCKETS"]
-        self.folder = (
-            Path(environ["ARCHIVE_FOLDER"], bucket) if "ARCHIVE_FOLDER" in environ else None
-        )
-        self.bucket = bucket
-        self.client = boto3.client(
-            "s3", endpoint_url=environ.get("AWS_ENDPOINT_URL_S3"), region_name="us-east-1",
-            aws_access_key_id="testing", aws_secret_access_key="testing",
-        )  # fmt: skip
-
-    def keys(self, containing: str = "") -> list[str]:
-        if self.folder:
-            paths = [path for path in self.folder.rglob("*") if path.is_file()]
-            keys = [str(path.relative_to(self.folder)) for path in paths]
-        else:
-            listed = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-            keys = [entry["Key"] for entry in listed]
-        return sorted(k for k in keys if containing in k and not k.endswith((".meta", "-lock")))
-
-    def body(self, key: str) -> bytes:
-        if self.folder:
-            return (self.folder / key).read_bytes()
-        body: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        return body
-
-    def write(self, key: str, body: bytes) -> None:
-        if self.folder:
-            (self.folder / key).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / key).write_bytes(body)
-        else:
-            self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
-
-    def delete(self, *keys: str) -> None:
-        for key in keys:
-            if self.folder:
-                (self.folder / key).unlink()
-            else:
-                self.client.delete_object(Bucket=self.bucket, Key=key)
 
 
 def states(environ: dict[str, str], **options: Any) -> dict[str, str]:
