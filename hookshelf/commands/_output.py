@@ -20,6 +20,7 @@ from hookshelf.terminal import printable, show
 if TYPE_CHECKING:
     from hookshelf import Archive
 
+MANY_RAW = 1_000  # deliveries read one by one; from here on compacting them is worth a hint
 EVENT_COLUMNS = (
     "id",
     "source",
@@ -82,6 +83,9 @@ def show_read(read: Read, options: ReadOptions) -> None:
         f"Read {read.files:,} files, {read.raw_objects:,} raw objects, {in_bytes(read.bytes)}, "
         f"{read.requests:,} requests, {read.ms:,.0f} ms."
     )
+    if read.raw_objects >= MANY_RAW:
+        compact = go_on(options, "compact")
+        show(f"Deliveries were read one by one. Quick from then on:  {compact}", err=True)
     show(json.dumps(read.as_json()) if options.as_json else words, err=True)
 
 

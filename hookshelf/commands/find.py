@@ -9,7 +9,13 @@ from datetime import datetime, timedelta, tzinfo
 
 import click
 
-from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
+from hookshelf.commands._options import (
+    Match,
+    ReadOptions,
+    matching_options,
+    progress,
+    reading_options,
+)
 from hookshelf.commands._output import (
     absence,
     csv_head,
@@ -59,7 +65,7 @@ def command(
         raise click.UsageError("Say what to look for: SUBJECT, --id, --type or --correlation.")
     if as_csv and options.as_json:
         raise click.UsageError("Choose one of --json and --csv.")
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = Archive(options.bucket, app=options.app, environ=options.environ, progress=progress)
     found = archive.find(
         **asdict(match), since=options.since, until=options.until, all=show_all, limit=limit
     )

@@ -78,8 +78,10 @@ class Archive:
         below: bool = True,
         open_store: Callable[[Settings, str], ReadingStore] = open_reading_store,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        progress: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.now = now
+        self._progress = progress  # is told how far long work is, a line at a time
         self._open_store = open_store
         self.tz = tz  # of dates and times that are given without one
         self.environ = dict(environ if environ is not None else environment(stage))
@@ -636,6 +638,7 @@ class Archive:
             is_real = self._open_store is open_reading_store
             store = self._open_store(self.settings, name)
             self._buckets[name] = Bucket(name, store, self.settings if is_real else None)
+            self._buckets[name].progress = self._progress
         return self._buckets[name]
 
 

@@ -21,7 +21,7 @@ from hookshelf.reading.bucket import Bucket, temporary_folder
 from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import uncovered_raw, within
-from hookshelf.reading.merge import KEY_NAME, files_table
+from hookshelf.reading.merge import KEY_NAME, QUIETLY, files_table
 from hookshelf.reading.raw import load_all
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Stream
@@ -87,7 +87,7 @@ def deliveries_in(
     }
     try:
         with duckdb.connect(":memory:", config=config) as engine:
-            engine.execute("SET enable_progress_bar = false")
+            engine.execute(QUIETLY)
             try:
                 parts = _parted(engine, path, file, folder)
             except duckdb.Error:

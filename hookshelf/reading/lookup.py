@@ -15,7 +15,7 @@ from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
-from hookshelf.reading.merge import KEY_NAME
+from hookshelf.reading.merge import KEY_NAME, QUIETLY
 from hookshelf.reading.raw import load_all, raw_between
 from hookshelf.reading.rows import Row, to_rows
 from hookshelf.reading.selection import Selection, ignoring_case
@@ -169,7 +169,8 @@ def engine() -> duckdb.DuckDBPyConnection:
     with _opening:
         if _engine is None:
             _engine = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
-        return _engine.cursor()
+        cursor = _engine.cursor()
+        return cursor.execute(QUIETLY)
 
 
 def _groups(

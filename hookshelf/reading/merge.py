@@ -50,6 +50,7 @@ class Merged:
 
 
 ROWS_AT_A_TIME = 1_024
+QUIETLY = "SET enable_progress_bar = false"  # it would be printed on standard output
 
 
 class Held(NamedTuple):
@@ -86,6 +87,7 @@ class Engine:
         if threads:
             config["threads"] = threads
         self._sql = duckdb.connect(":memory:", config=config)
+        self._sql.execute(QUIETLY)
         self.folder = folder  # to work in
 
     def __enter__(self) -> Engine:
@@ -120,7 +122,7 @@ class Engine:
         )
         self._sql.execute(
             f"COPY ({self._sorted(select, parts.cuts)}) "
-            f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, "
+            f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
             f"ROW_GROUP_SIZE {ROWS_IN_GROUP}, DICTIONARY_SIZE_LIMIT {ROWS_IN_GROUP}, "
             f"KV_METADATA {{{FOOTER_KEY}: '{FOOTER_PLACEHOLDER}'}})"
         )
@@ -179,7 +181,7 @@ class Engine:
             self._sql.executemany(
                 "INSERT INTO without VALUES (?)", [[key] for key in parts.without]
             )
-        selects = [lines_select(parts)] if parts.lines else []
+        selects = [f"SELECT {NAMES} FROM {self._from_lines(parts)}"] if parts.lines else []
         for index, path in enumerate(parts.files):
             select = f"SELECT {NAMES} FROM {files_table([path])}"
             conditions = ["SELECT delivery FROM without"] if parts.without else []
@@ -189,6 +191,12 @@ class Engine:
             wheres = " AND ".join(f"delivery NOT IN ({condition})" for condition in conditions)
             selects.append(f"{select} WHERE {wheres}" if wheres else select)
         return " UNION ALL ".join(selects)
+
+    def _from_lines(self, parts: Parts) -> str:
+        """New rows as a table, in SQL: they are looked at again and again, and JSON is slow."""
+        path = self.folder / "lines.parquet"
+        self._sql.execute(f"COPY ({lines_select(parts)}) TO '{_quoted(path)}' ({_TO_READ_AGAIN})")
+        return files_table([path])
 
     def _sorted(self, select: str, cuts: Sequence[str]) -> str:
         """The rows in order; where there are many, sorted range by range, so that memory suffices.
@@ -204,7 +212,7 @@ class Engine:
             below = "" if high is None else " AND incoming.subject < ?"
             self._sql.execute(
                 f"COPY ({select} WHERE incoming.subject >= ?{below} {order}) "
-                f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384)",
+                f"TO '{_quoted(path)}' ({_TO_READ_AGAIN})",
                 [low] if high is None else [low, high],
             )
             ranges.append(path)
@@ -276,3 +284,4 @@ _HASH = (
     + ", metadata::VARCHAR)::HUGEINT"
 )
 _LINE_SIZE = 1024 * 1024
+_TO_READ_AGAIN = "FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384"

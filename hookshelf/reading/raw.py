@@ -24,7 +24,7 @@ from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.files import BEGINNING
 from hookshelf.reading.values import Read, Stream
 
-_CHUNK = 512  # objects under way at once; their bodies are in memory
+_SAID_EVERY = 1_000  # raw deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,12 @@ def load_all(
     bucket: Bucket, read: Read, deliveries: list[RawDelivery]
 ) -> Iterator[tuple[RawDelivery, ArchiveObject]]:
     """The objects of some deliveries, in order, many read at once; without those that are gone."""
-    for start in range(0, len(deliveries), _CHUNK):
-        chunk = deliveries[start : start + _CHUNK]
-        objects = bucket.map(lambda delivery: _load(bucket, read, delivery), chunk)
-        for delivery, obj in zip(chunk, objects, strict=True):
-            if obj is not None:
-                yield delivery, obj
+    objects = bucket.each(lambda delivery: _load(bucket, read, delivery), deliveries)
+    for number, (delivery, obj) in enumerate(zip(deliveries, objects, strict=True)):
+        if number and number % _SAID_EVERY == 0:
+            bucket.progress(f"Read {number:,} of {len(deliveries):,} raw deliveries")
+        if obj is not None:
+            yield delivery, obj
 
 
 def sums(keys: list[str]) -> tuple[int, int]:

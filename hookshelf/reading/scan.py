@@ -22,6 +22,7 @@ from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import literal, uncovered_raw, within
 from hookshelf.reading.merge import (
     KEY_NAME,
+    QUIETLY,
     ROWS_AT_A_TIME,
     Parts,
     files_table,
@@ -69,6 +70,7 @@ class Scan:
                 "autoinstall_known_extensions": False,
             },
         )
+        self.sql.execute(QUIETLY)
 
     def add(
         self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting

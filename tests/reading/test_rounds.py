@@ -14,7 +14,7 @@ import pytest
 from support.archives import archive_of, brute_force, delivered, found, moment, put, traffic
 
 from hookshelf import Archive
-from hookshelf.reading import merge
+from hookshelf.reading import merge, raw
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import _probed
 from hookshelf.reading.store import open_reading_store
@@ -123,8 +123,8 @@ def test_what_is_asked_of_a_store_far_away_is_what_a_folder_answers(month, quest
 
 
 def test_a_delivery_is_put_together_from_the_row_groups_that_may_have_it(month):
-    raw = archive_of(month, moment("2026-11-02"))
-    whole = [raw.delivery(delivery.key) for delivery in raw.deliveries()]
+    near = archive_of(month, moment("2026-11-02"))
+    whole = [near.delivery(delivery.key) for delivery in near.deliveries()]
     shutil.rmtree(bucket_of(month) / "sendgrid")
     archive, _ = far(month, "2026-11-02")
 
@@ -144,3 +144,14 @@ def test_a_footer_longer_than_what_is_read_at_first_is_read_whole(month, monkeyp
 
 def bucket_of(environ: dict[str, str]) -> Path:
     return Path(environ["ARCHIVE_FOLDER"]) / "events"
+
+
+def test_many_raw_deliveries_are_told_of_while_they_are_read(folder_environ, monkeypatch):
+    monkeypatch.setattr(raw, "_SAID_EVERY", 10)
+    put(folder_environ, *[delivered([{"email": "a@x"}], START, app=f"a{n}") for n in range(3)])
+    put(folder_environ, *[delivered([{"email": f"{n}@x"}], START) for n in range(25)])
+    lines: list[str] = []
+
+    list(archive_of(folder_environ, START, progress=lines.append).find("7@x"))
+
+    assert lines == ["Read 10 of 25 raw deliveries", "Read 20 of 25 raw deliveries"]
