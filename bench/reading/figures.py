@@ -22,13 +22,14 @@ from pathlib import Path
 
 from bench.reading import memory
 from bench.reading.data import Archives, link_tree
-from bench.reading.generated import verified_object
+from bench.reading.generated import APP, verified_object
 from bench.reading.peers import RawJson
 from bench.reading.store_server import Counts, StoreServer
 from chalicelib.delivery import Delivery
 from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER
 from hookshelf import Archive
 from hookshelf.local.traffic import Traffic
+from hookshelf.local.tryout import private_key, public_key_of
 
 ASKED = 20  # addresses
 ROUNDS = 3
@@ -184,9 +185,9 @@ def verify(figures: Figures) -> None:
     bucket = archives.make_compacted(archives.month)
     archives.say("verifying a month over 30 ms")
     with StoreServer(archives.folder, [bucket.name]) as server:
-        environ = (
-            os.environ | server.environ(bucket.name) | {"APPS_FILE": ".chalice/apps-local.json"}
-        )
+        apps_file = archives.folder.with_name("apps.json")
+        apps_file.write_text(json.dumps({APP: {"public_keys": [public_key_of(private_key())]}}))
+        environ = os.environ | server.environ(bucket.name) | {"APPS_FILE": str(apps_file)}
         started = time.perf_counter()
         done = subprocess.run(
             [HOOKSHELF, "verify", "--json"], env=environ, stdout=subprocess.PIPE, check=True
