@@ -1,7 +1,7 @@
 """Checking what senders sign: the primitives, and the verdict on a delivery.
 
 Everything works on the raw bytes. Every key or secret is tried, so that rotation can overlap.
-`cryptography` is imported only where a public key is used: it costs 30 ms of cold start.
+`cryptography` is imported only where a public key is used: it costs 7 ms of a start.
 """
 
 from __future__ import annotations
