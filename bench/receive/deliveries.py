@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from chalicelib.responses import MAX_BODY
 from chalicelib.sources.sendgrid import sign
 from hookshelf.local import tryout
 
 TOKEN = "a-token-for-measuring-0123456789"
 APP = "sendgrid"
-LARGEST = 4 * 1024 * 1024  # bytes of a body
 APPS_FILE = {
     APP: {
         "source": "sendgrid",
@@ -102,11 +102,11 @@ def event(body: bytes) -> bytes:
 
 def _array_of(element: bytes) -> bytes:
     """A JSON array of equal elements, as long as a body may be."""
-    return b"[" + b",".join([element] * ((LARGEST - 2) // (len(element) + 1))) + b"]"
+    return b"[" + b",".join([element] * ((MAX_BODY - 2) // (len(element) + 1))) + b"]"
 
 
 def _names() -> bytes:
-    names: Iterator[bytes] = (b'"%07x":0' % n for n in range((LARGEST - 2) // 12))
+    names: Iterator[bytes] = (b'"%07x":0' % n for n in range((MAX_BODY - 2) // 12))
     return b"{" + b",".join(names) + b"}"
 
 
@@ -120,7 +120,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "numbers of one digit": lambda: _array_of(b"0"),
     "decimal fractions": lambda: _array_of(b"0.1"),
     "strings of one letter": lambda: _array_of(b'"a"'),
-    "escaped letters": lambda: b'"' + b"\\u0041" * ((LARGEST - 2) // 6) + b'"',
-    "halves of surrogate pairs": lambda: b'"' + b"\\ud800" * ((LARGEST - 2) // 6) + b'"',
-    "one long string": lambda: b'"' + b"x" * (LARGEST - 2) + b'"',
+    "escaped letters": lambda: b'"' + b"\\u0041" * ((MAX_BODY - 2) // 6) + b'"',
+    "halves of surrogate pairs": lambda: b'"' + b"\\ud800" * ((MAX_BODY - 2) // 6) + b'"',
+    "one long string": lambda: b'"' + b"x" * (MAX_BODY - 2) + b'"',
 }

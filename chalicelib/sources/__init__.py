@@ -79,10 +79,11 @@ class Source(NamedTuple):
     events: Callable[[Delivery], Iterable[Event]] | None = None
     subject_ignores_case: bool = False  # subjects are addresses, kept in lower case
 
-    # For `hookshelf send`: the n-th realistic body, and its headers signed with a private key (PEM)
-    # or secret at a time (Unix seconds).
+    # For `hookshelf send`: the n-th realistic body at a time (Unix seconds), and what signs a body
+    # then with a private key (PEM) or secret: the headers to add, or the body with its signature.
     example: Callable[[int, int], bytes] | None = None
     sign: Callable[[bytes, str, int], dict[str, str]] | None = None
+    sign_body: Callable[[bytes, str, int], bytes] | None = None
 
     @property
     def keep(self) -> tuple[str, ...]:

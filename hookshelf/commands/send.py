@@ -107,7 +107,7 @@ def command(
     source = source_named(source_name)
     if not (is_signed or key or secret or generate or bad_signature):
         signing_key = None
-    elif source.sign is None:
+    elif not (source.sign or source.sign_body):
         raise click.UsageError(f"{source_name} does not sign. Leave out --sign")
     else:
         signing_key = _signing_key(source, key, secret, generate)
@@ -119,7 +119,9 @@ def command(
     if file and not file.stat().st_size:
         show(f"{file} is empty: what is sent is an empty body.", err=True)
     try:
-        posts = list(_posts(source, signing_key, file, count, bad_signature))
+        # A bad one is such as a forger makes, who has a key, but not the right one.
+        used_key = tryout.new_key(source) if bad_signature else signing_key
+        posts = list(_posts(source, used_key, file, count))
     except (ValueError, TypeError) as error:  # TypeError: a private key with a password
         raise click.UsageError(
             f"{source_name} cannot sign with that key or secret: {error}"
@@ -155,24 +157,14 @@ def _checked(url: str) -> str:
     return url
 
 
-def _posts(
-    source: Source, key: str | None, file: Path | None, count: int, bad_signature: bool
-) -> Iterator[Post]:
+def _posts(source: Source, key: str | None, file: Path | None, count: int) -> Iterator[Post]:
     at = int(time.time())
     example = source.example or generic.example
     for n in range(1, count + 1):
         body = file.read_bytes() if file else example(n, at)
         signature = source.sign(body, key, at) if key and source.sign else {}
-        if bad_signature:
-            signature = _spoiled(source, signature)
+        body = source.sign_body(body, key, at) if key and source.sign_body else body
         yield Post({"content-type": "application/json", **signature}, body)
-
-
-def _spoiled(source: Source, headers: dict[str, str]) -> dict[str, str]:
-    name = source.signature_headers[0]
-    middle = len(headers[name]) * 3 // 4  # inside the digest, whatever is written around it
-    other = "1" if headers[name][middle] == "0" else "0"
-    return headers | {name: headers[name][:middle] + other + headers[name][middle + 1 :]}
 
 
 def _send(post: Post, url: str, hint: str, as_json: bool) -> int:

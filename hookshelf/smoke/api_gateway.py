@@ -163,7 +163,7 @@ def every_byte(target: Target) -> Outcome:
     return _kept_exactly(target, bytes(range(256)) + secrets.token_bytes(16))
 
 
-@smoke_check("Exactly 4 MiB", "200, kept byte for byte")
+@smoke_check("A body of the largest size", "200, kept byte for byte")
 def largest(target: Target) -> Outcome:
     """In base64 it has to fit into Lambda's event."""
     return _kept_exactly(target, secrets.token_bytes(MAX_BODY))
@@ -180,7 +180,7 @@ def _as_sent(is_kept: bool) -> str:
 
 
 @smoke_check(
-    "More than 4 MiB",
+    "Bodies above the largest size",
     "one byte more: 413 of ours; 6 MB and 11 MB: refused by AWS, whatever the status; none stored",
 )
 def too_large(target: Target) -> Outcome:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support.project import PROJECT
 from support.ways import start
 
-from chalicelib.sources import source_named, source_names
+from chalicelib.sources import Source, source_named, source_names, text_secret
 from chalicelib.tryout import APPS
 from hookshelf.__main__ import main
 from hookshelf.local import tryout
@@ -164,6 +164,21 @@ def test_every_source_can_be_played_and_is_verified(served: Served, source: str)
 
     assert (done.exit_code, done.stdout[:5]) == (0, "200  ")
     assert served.verify().stdout == "1 delivery: 1 verified\n"
+
+
+def test_a_source_that_signs_in_the_body_can_be_played_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign_body(body: bytes, secret: str, at: int) -> bytes:
+        return json.dumps({**json.loads(body), "signature": secret}).encode()
+
+    source = Source(name="generic", secret=text_secret, sign_body=sign_body)
+    monkeypatch.setattr("hookshelf.commands.send.source_named", lambda name: source)
+    done = served.send("generic", "--secret", "mine")
+    [(_, body)] = served.stored()
+
+    assert done.stdout[:5] == "200  "
+    assert json.loads(body)["signature"] == "mine"
 
 
 @pytest.mark.parametrize("source", SIGNERS)

@@ -235,7 +235,7 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
         ],
         "The scheduled compactor": ["ResponseParserError", "FAILED"],  # as above
     }
-    [large] = [n for n, title in titles.items() if title == "More than 4 MiB"]
+    [large] = [n for n, title in titles.items() if title == "Bodies above the largest size"]
     assert rows[large][0].endswith("11,000,000 bytes 413, objects: 0")
     assert len(tokens) == 2
     assert not any(token in done.output for token in tokens)

@@ -477,3 +477,31 @@ def test_the_events_of_a_real_batch_are_all_of_it() -> None:
         assert [json.loads(event.data) for event in events] == (
             value if isinstance(value, list) else []
         )
+
+
+@pytest.mark.parametrize(
+    ("sg_message_id", "smtp_id", "correlation"),
+    [
+        ("14c5d75ce93.filter0001.16648.5515E0B88.0", "", "14c5d75ce93"),
+        ("14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0", "", "14c5d75ce93.dfd.64b469"),
+        ("14c5d75ce93.dfd.64b469.recvd-5d8c.1.2.0", "", "14c5d75ce93.dfd.64b469"),
+        (
+            "14c5d75ce93.dfd.64b469.ismtpd0001.1.0",
+            "<14c5d75ce93.dfd.64b469@ismtpd-555>",
+            "14c5d75ce93.dfd.64b469",
+        ),
+        ("14c5d75ce93.ismtpd0001.1.0", "<another@example.com>", "14c5d75ce93"),
+        # Without a message part: equal ones would tie messages together that are none of another's.
+        ("filter0093p1las1.9128.5515E0B88.0", "", ""),
+        ("filter0093p1las1.9128.5515E0B88.0", "<14c5d75ce93.dfd@ismtpd-555>", ""),
+        ("", "", ""),
+    ],
+)
+def test_events_of_a_message_of_sendgrids_have_its_own_part_in_common_and_no_hosts(
+    sg_message_id: str, smtp_id: str, correlation: str
+) -> None:
+    sent = {"event": "open", "sg_message_id": sg_message_id, "smtp-id": smtp_id}
+    delivery = Delivery("sendgrid", {}, json.dumps([sent]).encode(), ARRIVED)
+    [event] = split(source_named("sendgrid"), delivery)
+
+    assert event.correlation == correlation
