@@ -21,7 +21,7 @@ from chalicelib.keys import DeliveryKey, EventsKey, by_arrival, day_of, parse_ke
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone, Lossy, ReadingError, Taken
-from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files
+from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files, overlap
 from hookshelf.reading.footers import Footer, write_footer
 from hookshelf.reading.merge import Engine, Held, Merged, Parts
 from hookshelf.reading.raw import RawDelivery, bounds_of, raw_days, raw_of_day, sums
@@ -400,7 +400,7 @@ class _Work:
         splitter.raw([delivery for delivery in missing if str(delivery) not in removed])
         for file in filter(self._is_stale, files):
             splitter.rows(self.engine.rows(self._local(file)), removed)
-        is_overlapping = _overlap(files)
+        is_overlapping = overlap(files)
         parts = Parts(
             files=[self._local(file) for file in files if not self._is_stale(file)],
             lines=splitter.lines.paths,
@@ -588,8 +588,3 @@ def _cuts(files: Sequence[CompactedFile]) -> list[str]:
         return []
     step = len(firsts) / ranges
     return sorted({firsts[int(number * step)] for number in range(1, ranges)})
-
-
-def _overlap(files: Sequence[CompactedFile]) -> bool:
-    ordered = sorted(files, key=lambda file: file.key.start)
-    return any(a.key.end > b.key.start for a, b in zip(ordered, ordered[1:], strict=False))

@@ -73,6 +73,12 @@ def listed_files(bucket: Bucket, read: Read, stream: Stream, *, attempts: int = 
         return _counting(files, frozenset(entry.key for entry, _ in entries) - ours)
 
 
+def overlap(files: Iterable[CompactedFile]) -> bool:
+    """Whether a row may be in two of the files."""
+    ordered = sorted(files, key=lambda file: file.key.start)
+    return any(a.key.end > b.key.start for a, b in zip(ordered, ordered[1:], strict=False))
+
+
 def _key(text: str, stream: Stream) -> EventsKey | None:
     try:
         key = parse_events(text)

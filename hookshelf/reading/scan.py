@@ -18,7 +18,7 @@ from hookshelf.reading.bucket import Bucket, temporary_folder
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
-from hookshelf.reading.files import listed_files
+from hookshelf.reading.files import CompactedFile, listed_files, overlap
 from hookshelf.reading.lookup import literal, uncovered_raw, within
 from hookshelf.reading.merge import (
     KEY_NAME,
@@ -52,6 +52,20 @@ COUNTABLE = {
 
 _RANK = " ".join(f"WHEN '{verdict}' THEN {rank}" for rank, verdict in enumerate(BEST_FIRST))
 _PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {KEY_NAME}, delivery, position"
+
+
+def _each_once(files: Sequence[CompactedFile], paths: Sequence[Path]) -> str:
+    """The rows of files; where a writer left one over, each delivery's from the first that has it.
+
+    Of one delivery all rows or none: two files may have split it differently.
+    """
+    if not overlap(files):
+        return f"SELECT * FROM {files_table(paths)}"
+    selects = [f"SELECT * FROM {files_table(paths[:1])}"]
+    for index, path in enumerate(paths[1:], 1):
+        before = f"SELECT delivery FROM {files_table(paths[:index])}"
+        selects.append(f"SELECT * FROM {files_table([path])} WHERE delivery NOT IN ({before})")
+    return " UNION ALL ".join(selects)
 
 
 class Scan:
@@ -193,7 +207,7 @@ class Scan:
         self._read.add(files=len(counting))
         head = f"SELECT '{bucket.name}' AS bucket, '{stream.app}' AS app, * FROM "
         if paths:
-            self._selects.append(f"{head} {files_table(paths)}")
+            self._selects.append(f"{head} ({_each_once(counting, paths)})")
             self._paths += paths
         if splitter.lines.keys:
             self._paths += splitter.lines.paths

@@ -1,0 +1,203 @@
+"""Compaction that is killed, run twice, or left behind: the same events, and no raw object touched.
+
+A reader that polls throughout never sees an event twice, and never misses one it saw before.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from support import compacting
+from support.archives import archive_of, found, moment, put, scanned, traffic
+from support.s3_servers import new_bucket
+from support.stores import STORES, environ_of
+
+from chalicelib.delivery import ArchiveObject
+from chalicelib.keys import parse_key
+from chalicelib.settings import from_environment
+from chalicelib.store import open_store
+
+START = moment("2026-10-30T21:00")
+PEOPLE = [f"person{n}@example.com" for n in range(1, 7)]
+NOW = "2026-11-02T00:20"
+LATER = moment("2026-12-02")
+# Of moto both clients: its server honours every condition that S3 does.
+KEEPING_CONDITIONS = [
+    "folder",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in STORES if name != "folder"),
+]
+
+
+@pytest.fixture
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    return environ_of(request.param, request)
+
+
+def test_what_is_killed_is_finished_by_the_next_run(folder_environ):
+    assert _kill(folder_environ, at=25_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environ", STORES[:2], indirect=True)
+def test_what_is_killed_at_50_points_is_finished_by_the_next_run(environ, tmp_path):
+    places = _places_for(environ, tmp_path)
+    calls = compacting.calls_of_a_run(_filled(next(places)), NOW)
+    points = sorted(Random(11).sample(range(1, calls), 50))
+
+    killed = [_kill(next(places), at=at) for at in points]
+
+    assert sum(killed) > 40  # the last calls differ by a few from run to run
+
+
+def _kill(environ: dict[str, str], *, at: int) -> bool:
+    """Compact until so many calls; whether that came before the end."""
+    _filled(environ)
+    expected, raw = scanned(environ), _raw(environ)
+    with _polling(environ) as reader:
+        with compacting.start(environ, NOW, kind=signal.SIGKILL, at=at) as process:
+            process.wait()
+        assert process.returncode in (0, -signal.SIGKILL)
+        _assert_finds(environ, expected)
+        list(archive_of(environ, moment(NOW)).compact())
+        _assert_finds(environ, expected)
+    assert reader.polls
+    assert {c.state for c in archive_of(environ, moment(NOW)).compact()} == {"unchanged"}
+    assert _raw(environ) == raw
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("environ", KEEPING_CONDITIONS, indirect=True)
+@pytest.mark.parametrize(
+    "at",
+    [25_000, *(pytest.param(at, marks=pytest.mark.slow) for at in range(2_000, 60_000, 8_000))],
+)
+def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(environ, at):
+    _filled(environ)
+    # Late ones are of hours that files cover; new ones are not settled yet when they come.
+    late = _arrived(START, "2026-10-31T12:00", traffic(31, START, 0.4, 8, people=6))
+    new = _arrived("2026-11-02T00:18:30", LATER, traffic(32, moment(NOW), 0.1, 8, people=6))
+    assert min(len(late), len(new)) > 5
+
+    with _polling(environ) as reader:
+        stale = compacting.start(environ, NOW, kind=signal.SIGSTOP, at=at)
+        _, status = os.waitpid(stale.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)  # it has seen what there is, and stands still
+        others = [compacting.start(environ, NOW) for _ in range(2)]
+        for arriving in zip(late, new, strict=False):
+            put(environ, *arriving)
+        assert [process.wait() for process in others] == [0, 0]
+        list(archive_of(environ, moment(NOW)).compact())
+        os.kill(stale.pid, signal.SIGCONT)
+        assert stale.wait() == 0
+        for process in (*others, stale):
+            process.stdout.close()
+    raw = _raw(environ)
+    list(archive_of(environ, LATER).compact())
+    list(archive_of(environ, LATER).compact())
+
+    assert reader.polls
+    _assert_finds(environ, scanned(environ))
+    assert {c.state for c in archive_of(environ, LATER).compact()} == {"unchanged"}
+    assert _raw(environ) == raw
+
+
+def test_a_file_left_over_beside_its_month_shows_nothing_twice(folder_environ):
+    """What a writer leaves that stood still, and put its day after the month was there."""
+    put(folder_environ, *traffic(5, START, 0.02, 4, people=6))
+    root = Path(folder_environ["ARCHIVE_FOLDER"])
+    list(archive_of(folder_environ, START + timedelta(hours=1, minutes=5)).compact())
+    [hour] = root.rglob("2026-10-30T21.parquet")
+    body = hour.read_bytes()
+    archive = archive_of(folder_environ, LATER)
+    list(archive.compact())
+    hour.write_bytes(body)
+
+    once = "SELECT count(*), count(DISTINCT (delivery, position)) FROM events"
+    ((rows, distinct),) = archive.query(once)
+    assert rows == distinct
+    ((rows, distinct),) = archive.query("SELECT count(*), count(DISTINCT delivery) FROM deliveries")
+    assert rows == distinct
+    _assert_finds(folder_environ, scanned(folder_environ))
+    list(archive.compact())
+    assert {c.state for c in archive.compact()} == {"unchanged"}
+    _assert_finds(folder_environ, scanned(folder_environ))
+
+
+class _Reader:
+    """Finds again and again what there is; what it saw before has to be there, and once."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._archive = archive_of(environ, moment(NOW))
+        self._seen: dict[str, set[tuple[str, str]]] = {person: set() for person in PEOPLE}
+        self.polls = 0
+        self.faults: list[object] = []
+
+    def poll(self) -> None:
+        for person in PEOPLE:
+            events = [row[:2] for row in found(self._archive, person)]
+            if len(events) != len(set(events)):
+                self.faults.append((person, "twice", events))
+            if missing := self._seen[person] - set(events):
+                self.faults.append((person, "missing", missing))
+            self._seen[person] |= set(events)
+            self.polls += 1
+
+
+@contextmanager
+def _polling(environ: dict[str, str]) -> Iterator[_Reader]:
+    reader, ended = _Reader(environ), threading.Event()
+
+    def poll() -> None:
+        try:
+            while not ended.wait(0.02):
+                reader.poll()
+        except BaseException as error:
+            reader.faults.append(error)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield reader
+    finally:
+        ended.set()
+        thread.join()
+    assert reader.faults == []
+
+
+def _places_for(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Empty places in the same store."""
+    for number in range(1_000):
+        if "ARCHIVE_FOLDER" in environ:
+            yield {**environ, "ARCHIVE_FOLDER": str(tmp_path / f"place-{number}")}
+        else:
+            yield {**environ, **new_bucket(environ["AWS_ENDPOINT_URL_S3"])}
+
+
+def _filled(environ: dict[str, str]) -> dict[str, str]:
+    """Three days of a few people, the hours of the first compacted."""
+    put(environ, *traffic(5, START, 2.1, 9, people=6))
+    list(archive_of(environ, moment("2026-10-31T13:00")).compact())
+    return environ
+
+
+def _arrived(start, end, objects) -> list[ArchiveObject]:
+    start, end = (moment(at) if isinstance(at, str) else at for at in (start, end))
+    return [obj for obj in objects if start <= parse_key(obj.key).arrived < end]
+
+
+def _assert_finds(environ: dict[str, str], expected: dict[str, list[object]]) -> None:
+    archive = archive_of(environ, moment(NOW))
+    assert {person: found(archive, person) for person in PEOPLE} == {
+        person: expected.get(person, []) for person in PEOPLE
+    }
+
+
+def _raw(environ: dict[str, str]) -> dict[str, object]:
+    store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
+    return {entry.key: store.get(entry.key) for entry in store.list("") if "/dt=" in entry.key}
