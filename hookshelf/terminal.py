@@ -29,10 +29,30 @@ def printable(text: str) -> str:
 
 def show(line: str, *, err: bool = False) -> None:
     """Print one line, wherever its parts came from; what the terminal cannot write is escaped."""
+    clear_progress()
     stream = sys.stderr if err else sys.stdout
     encoding = stream.encoding or "utf-8"
     text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
     print(text, file=stream)
+
+
+_progress = {"is_shown": False}
+
+
+def show_progress(line: str) -> None:
+    """Say on stderr how far something is: in place of what was said before, on a terminal."""
+    if not sys.stderr.isatty():
+        show(line, err=True)
+        return
+    print(f"\r\x1b[2K{printable(line)}", end="", file=sys.stderr, flush=True)
+    _progress["is_shown"] = True
+
+
+def clear_progress() -> None:
+    """Make room for what is printed next."""
+    if _progress["is_shown"]:
+        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        _progress["is_shown"] = False
 
 
 Failure = Callable[[str], Exception]  # makes what shows a message, such as click's exceptions

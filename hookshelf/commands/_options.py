@@ -30,6 +30,7 @@ class ReadOptions:
     tz: tzinfo  # in which dates were read, and times are shown
     as_json: bool
     endpoint: str = ""  # where the stage receives, if it is deployed and was asked for
+    stage: str | None = None  # whose settings they are; None: those of the shell
 
 
 class KeyArn(click.ParamType):  # type: ignore[type-arg]  # no type before click 8.5
@@ -128,7 +129,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         start = _moment("--since", times.since, since, now, tz)
         end = _moment("--until", times.until, until, now, tz)
         environ, endpoint = command_environment(stage)
-        options = ReadOptions(environ, app, bucket, start, end, tz, as_json, endpoint)
+        options = ReadOptions(environ, app, bucket, start, end, tz, as_json, endpoint, stage)
         return command(options, **others)
 
     for option in reversed(_READING):

@@ -6,16 +6,19 @@ import csv
 import json
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.bodies import is_json
 from chalicelib.errors import MisuseError
 from hookshelf.commands._options import ReadOptions
 from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read
-from hookshelf.terminal import printable, show
+from hookshelf.terminal import printable, show, show_progress
 
 if TYPE_CHECKING:
     from hookshelf import Archive
@@ -36,6 +39,9 @@ EVENT_COLUMNS = (
     "times",
     "data",
 )
+
+MANY = 1_000  # raw deliveries, from which on reading them takes time
+_GAPS = 3  # that are named
 
 # What makes a spreadsheet take a cell for a formula.
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -77,8 +83,23 @@ def event_at(archive: Archive, delivery: ArchivedDelivery, number: int) -> Archi
     return events[number]
 
 
-def show_read(read: Read, options: ReadOptions) -> None:
+def opened(options: ReadOptions) -> Archive:
+    """The archive a command reads; while much of it is read raw, it says how far that is."""
+    from hookshelf import Archive
+
+    return Archive(
+        options.bucket,
+        app=options.app,
+        environ=options.environ,
+        tz=options.tz,
+        progress=show_progress,
+    )
+
+
+def show_read(read: Read, options: ReadOptions, *, hint: bool = True) -> None:
     """Say on stderr, last, what was read for what was printed."""
+    if hint and read.raw_objects >= MANY:
+        show(f"Compacted, they are read in a fraction: {go_on(options, 'compact')}", err=True)
     words = (
         f"Read {read.files:,} files, {read.raw_objects:,} raw objects, {in_bytes(read.bytes)}, "
         f"{read.requests:,} requests, {read.ms:,.0f} ms."
@@ -91,16 +112,35 @@ def show_read(read: Read, options: ReadOptions) -> None:
 
 def go_on(options: ReadOptions, *words: str) -> str:
     """A command that goes on from here, ready to paste: it reads the same archive."""
-    words = ("hookshelf", *words)
-    for option, value in (("--bucket", options.bucket), ("--app", options.app)):
+    words = (_program(), *words)
+    same = {"--bucket": options.bucket, "--app": options.app, "--stage": options.stage}
+    for option, value in same.items():
         words += (option, value) if value else ()
     return shlex.join(words)
 
 
+def _program() -> str:
+    """`hookshelf`, or as it was called, where that is how it is found."""
+    called = sys.argv[0]
+    is_ours = Path(called).name == "hookshelf"
+    return called if is_ours and shutil.which("hookshelf") is None else "hookshelf"
+
+
 def absence(archive: Archive, options: ReadOptions) -> Iterator[str]:
     """What an empty answer stands on: what is covered, and what was refused."""
-    yield "Nothing there matches. What was looked at:"
-    for part in archive.coverage():
+    words = [
+        f"{word} {moment.astimezone(options.tz):%Y-%m-%d %H:%M}"
+        for word, moment in (("from", options.since), ("to", options.until))
+        if moment
+    ]
+    asked = f" in what arrived {' '.join(words)}" if words else ""
+    parts = archive.coverage()
+    if not parts:
+        places = ", ".join(f"{place.bucket}/{place.prefix}" for place in archive.places)
+        yield f"No app has any deliveries in {places}"
+    else:
+        yield f"Nothing matches{asked}. What there is:"
+    for part in parts:
         if part.first is None or part.last is None:
             yield f"  {part.stream}: no deliveries"
             continue
@@ -109,9 +149,20 @@ def absence(archive: Archive, options: ReadOptions) -> Iterator[str]:
             f"  {part.stream}: {part.deliveries:,} deliveries that arrived from "
             f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
         )
+        if part.gaps:
+            yield f"    nothing arrived on {_gaps(part.gaps)}"
     refused = len(list(archive.refused(since=options.since, until=options.until)))
     if refused:
         yield f"{refused:,} refused deliveries are not among them: {go_on(options, 'refused')}"
+
+
+def _gaps(gaps: Sequence[tuple[date, date]]) -> str:
+    """`3 days (UTC): 2026-11-03 to 2026-11-05`; of many gaps the longest."""
+    days = sum((end - start).days + 1 for start, end in gaps)
+    longest = sorted(sorted(gaps, key=lambda gap: gap[0] - gap[1])[:_GAPS])
+    named = (f"{start}" if start == end else f"{start} to {end}" for start, end in longest)
+    more = f" and {len(gaps) - _GAPS:,} times more" if len(gaps) > _GAPS else ""
+    return f"{days:,} day{'s' * (days > 1)} (UTC): {', '.join(named)}{more}"
 
 
 def in_bytes(count: float) -> str:

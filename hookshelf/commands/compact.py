@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import show_read
+from hookshelf.commands._output import opened, show_read
 from hookshelf.reading.values import Read
-from hookshelf.terminal import show
+from hookshelf.terminal import show, show_progress
+
+if TYPE_CHECKING:
+    from hookshelf import Archive
+    from hookshelf.reading.compact import FileChange
 
 
 @click.command()
@@ -41,15 +45,9 @@ def command(options: ReadOptions, *, dry_run: bool, keep: int | None) -> None:
       hookshelf compact --app sendgrid --dry-run
       hookshelf compact --keep 400
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
-    for bucket in [] if dry_run else archive.without_conditions():
-        show(
-            f"{bucket}: this S3 server ignores If-Match, so nothing keeps two compactors apart. "
-            "Let one run at a time.",
-            err=True,
-        )
+    archive = opened(options)
+    if not dry_run:
+        _warn_of_missing_conditions(archive)
     states: Counter[str] = Counter()
     read = Read()
     changes = archive.compact(
@@ -61,19 +59,29 @@ def command(options: ReadOptions, *, dry_run: bool, keep: int | None) -> None:
     )
     for change in changes:
         states[change.state] += 1
-        if options.as_json:
-            show(json.dumps(asdict(change)))
-        elif dry_run:
-            show(f"{change.state:<9}  {change.bucket}/{change.file}")
-        else:
-            _progress(f"{change.state}: {change.bucket}/{change.file}")
+        _show_change(change, options, dry_run=dry_run)
     if not options.as_json:
         would = "would be " if dry_run else ""
         files = ", ".join(f"{count:,} {would}{state}" for state, count in sorted(states.items()))
         show(f"Files: {files or 'all up to date'}.")
-    show_read(read, options)
+    show_read(read, options, hint=False)
 
 
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[2K{line}", err=True, nl=False)
+def _warn_of_missing_conditions(archive: Archive) -> None:
+    for bucket in archive.without_conditions():
+        show(
+            f"{bucket}: this S3 server ignores If-Match, so nothing keeps two compactors apart. "
+            "Let one run at a time.",
+            err=True,
+        )
+
+
+def _show_change(change: FileChange, options: ReadOptions, *, dry_run: bool) -> None:
+    if options.as_json:
+        fields = asdict(change)
+        del fields["bucket"]
+        show(json.dumps(fields))
+    elif dry_run:
+        show(f"{change.state:<9}  {change.bucket}/{change.file}")
+    elif change.state != "unchanged":
+        show_progress(f"{change.state}: {change.bucket}/{change.file}")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
-from hookshelf.commands._output import absence, show_read
+from hookshelf.commands._output import absence, opened, show_read
 from hookshelf.terminal import printable, show
 
 BAR = 30  # characters of the longest one
@@ -38,10 +38,8 @@ def command(options: ReadOptions, match: Match, *, by: str) -> None:
       hookshelf count --by day,type --since 4w
       hookshelf count --by domain --type bounce --json
     """
-    from hookshelf import Archive
-
     fields = [field.strip() for field in by.split(",") if field.strip()]
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = opened(options)
     counted = archive.count(fields, **asdict(match), since=options.since, until=options.until)
     if options.as_json:
         for row in counted.rows:

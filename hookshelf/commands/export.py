@@ -13,7 +13,14 @@ import click
 
 from chalicelib.errors import MisuseError
 from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
-from hookshelf.commands._output import EVENT_COLUMNS, csv_head, csv_line, json_line, show_read
+from hookshelf.commands._output import (
+    EVENT_COLUMNS,
+    csv_head,
+    csv_line,
+    json_line,
+    opened,
+    show_read,
+)
 from hookshelf.reading.values import ArchivedEvent
 from hookshelf.terminal import show
 
@@ -48,8 +55,6 @@ def command(
       hookshelf export jane@example.com --format csv --columns time,type,verdict --out jane.csv
       hookshelf export --format parquet --out events.parquet
     """
-    from hookshelf import Archive
-
     chosen = [name.strip() for name in columns.split(",")]
     if unknown := [name for name in chosen if name not in EVENT_COLUMNS]:
         raise click.BadParameter(
@@ -58,7 +63,7 @@ def command(
         )
     if file_format == "parquet" and out is None:
         raise MisuseError("A Parquet file needs a name: --out FILE.")
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = opened(options)
     found = archive.find(**asdict(match), since=options.since, until=options.until)
     if file_format == "parquet" and out is not None:
         from hookshelf.reading.export import write_parquet

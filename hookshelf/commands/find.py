@@ -13,7 +13,6 @@ from hookshelf.commands._options import (
     Match,
     ReadOptions,
     matching_options,
-    progress,
     reading_options,
 )
 from hookshelf.commands._output import (
@@ -23,12 +22,13 @@ from hookshelf.commands._output import (
     go_on,
     in_words,
     json_line,
+    opened,
     short_hash,
     show_read,
 )
 from hookshelf.reading.values import ArchivedEvent
 from hookshelf.reading.words import outcome, sentence
-from hookshelf.terminal import show
+from hookshelf.terminal import clear_progress, show
 
 NOTHING = Match(None, None, None, None)
 LATE = timedelta(hours=1)  # an event that arrived this long after its time is marked
@@ -59,17 +59,16 @@ def command(
       hookshelf find --correlation 14c5d75ce93.dfd.64b469 --json
       hookshelf find jane@example.com --csv > jane.csv
     """
-    from hookshelf import Archive
-
     if match == NOTHING:
         raise click.UsageError("Say what to look for: SUBJECT, --id, --type or --correlation.")
     if as_csv and options.as_json:
         raise click.UsageError("Choose one of --json and --csv.")
-    archive = Archive(options.bucket, app=options.app, environ=options.environ, progress=progress)
+    archive = opened(options)
     found = archive.find(
         **asdict(match), since=options.since, until=options.until, all=show_all, limit=limit
     )
     events = list(found)
+    clear_progress()
     if options.as_json or as_csv:
         _print_data(events, as_csv=as_csv)
     else:

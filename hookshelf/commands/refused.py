@@ -11,7 +11,7 @@ import click
 from chalicelib.metadata import decode
 from chalicelib.responses import INVALID_SIGNATURE, NOT_JSON
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import go_on, show_read
+from hookshelf.commands._output import go_on, opened, show_read
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.terminal import show
 
@@ -35,9 +35,7 @@ def command(options: ReadOptions) -> None:
       hookshelf refused
       hookshelf refused --app payments --since 7d --json
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = opened(options)
     refused = archive.refused(since=options.since, until=options.until)
     reasons: Counter[str] = Counter()
     for delivery in refused:
@@ -49,7 +47,7 @@ def command(options: ReadOptions) -> None:
         show(f"{count:,} × {reason or 'for a reason that was not kept'}. {advice}", err=True)
     if not reasons:
         show("Nothing was refused.", err=True)
-    show_read(refused.read, options)
+    show_read(refused.read, options, hint=False)
     sys.exit(1 if reasons else 0)
 
 

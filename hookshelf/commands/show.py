@@ -10,8 +10,16 @@ import click
 
 from chalicelib.metadata import headers_of
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import event_at, go_on, in_bytes, json_line, short_hash
-from hookshelf.reading.values import ArchivedDelivery
+from hookshelf.commands._output import (
+    event_at,
+    go_on,
+    in_bytes,
+    json_line,
+    opened,
+    short_hash,
+    show_read,
+)
+from hookshelf.reading.values import ArchivedDelivery, Read
 from hookshelf.reading.words import sentence
 from hookshelf.terminal import show
 
@@ -45,10 +53,9 @@ def command(
       hookshelf show 3f9ac2d1 --body > body.json
       hookshelf show 3f9ac2d1 --event 0
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
-    delivery = archive.delivery(hash_or_key)
+    archive = opened(options)
+    read = Read()
+    delivery = archive.delivery(hash_or_key, read=read)
     if body_alone:
         sys.stdout.buffer.write(delivery.body or b"")
     elif headers_alone:
@@ -59,6 +66,7 @@ def command(
         show(json.dumps(_as_json(delivery)))
     else:
         _print_delivery(archive, delivery, options)
+    show_read(read, options)
 
 
 def _print_headers(delivery: ArchivedDelivery, options: ReadOptions) -> None:

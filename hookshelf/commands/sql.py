@@ -9,8 +9,8 @@ import sys
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import show_read
-from hookshelf.terminal import printable, show
+from hookshelf.commands._output import opened, show_read
+from hookshelf.terminal import clear_progress, printable, show
 
 
 @click.command()
@@ -31,10 +31,9 @@ def command(options: ReadOptions, *, statement: str) -> None:
       hookshelf sql "select type, count(*) from events_once group by all order by 2 desc"
       hookshelf sql --json "select * from deliveries where verdict = 'bad'"
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = opened(options)
     result = archive.query(statement)
+    clear_progress()
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     if not options.as_json:
         writer.writerow([printable(name) for name in result.columns])

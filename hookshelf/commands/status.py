@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import in_bytes, in_words
-from hookshelf.reading.values import Status
+from hookshelf.commands._output import absence, go_on, in_bytes, in_words, opened, show_read
+from hookshelf.reading.values import Read, Status
 from hookshelf.terminal import show
 
 # S3 Standard in us-east-1, first 50 TB. https://aws.amazon.com/s3/pricing/
@@ -32,15 +32,19 @@ def command(options: ReadOptions) -> None:
       hookshelf status
       hookshelf status --bucket my-webhooks --json
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
-    for status in archive.status():
+    archive = opened(options)
+    read = Read()
+    statuses = archive.status(read=read)
+    for status in statuses:
         if options.as_json:
             show(json.dumps(_as_json(status)))
             continue
         for line in _lines(status, options):
             show(line)
+    if not statuses:
+        for line in absence(archive, options):
+            show(line, err=True)
+    show_read(read, options)
 
 
 def _lines(status: Status, options: ReadOptions) -> list[str]:
@@ -57,7 +61,7 @@ def _lines(status: Status, options: ReadOptions) -> list[str]:
     fresh = (
         f"{in_words(now - status.compacted_until)} ago, {status.raw_objects:,} deliveries since"
         if status.compacted_until
-        else "never; `hookshelf compact` makes look-ups quick"
+        else f"never; `{go_on(options, 'compact')}` makes look-ups quick"
     )
     return [
         f"{status.stream}",
@@ -85,4 +89,5 @@ def _as_json(status: Status) -> dict[str, object]:
     times = ("first", "last", "compacted_until")
     for name in times:
         fields[name] = fields[name].isoformat() if fields[name] else None
+    fields["gaps"] = [[str(start), str(end)] for start, end in status.gaps]
     return fields

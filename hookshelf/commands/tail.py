@@ -6,13 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import in_bytes, short_hash
+from hookshelf.commands._output import in_bytes, opened, short_hash, show_read
 from hookshelf.commands._sending import (
     Sending,
     checked_target,
@@ -25,6 +25,10 @@ from hookshelf.terminal import show
 
 if TYPE_CHECKING:
     from hookshelf import Archive
+    from hookshelf.reading.follow import Follower
+
+# S3 Standard in us-east-1. https://aws.amazon.com/s3/pricing/
+DOLLARS_PER_LIST = 0.005 / 1_000
 
 
 @click.command()
@@ -67,23 +71,38 @@ def command(
       hookshelf tail --since 10m --json
       hookshelf tail -f --app stripe --to http://127.0.0.1:3000/hooks --allow-private --re-sign
     """
-    from hookshelf import Archive
-
     target = checked_target(url, sending, options) if url else None
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
+    archive = opened(options)
     follower = archive.follow(since=options.since, last=last)
+    if follow:
+        show(_price(follower.lists, every), err=True)
     refused = 0
-    with Forwarder(target, sending.pace()) if target else nullcontext() as forwarder:
-        while True:
-            new = follower.poll()
+    ends = suppress(KeyboardInterrupt)  # which is how following does
+    with Forwarder(target, sending.pace()) if target else nullcontext() as forwarder, ends:
+        for new in _polls(follower, every if follow else None):
             wanted = [d for d in new if options.until is None or d.arrived < options.until]
             for delivery, status in _sent(archive, wanted, forwarder, sending, options):
                 line = _as_json(delivery, status) if options.as_json else _line(delivery, options)
                 show(line if options.as_json or status is None else f"{status}  {line}")
                 refused += status is not None and not status.startswith("2")
-            if not follow:
-                sys.exit(1 if refused else 0)
-            time.sleep(every)
+    show_read(follower.read, options)
+    sys.exit(1 if refused else 0)
+
+
+def _polls(follower: Follower, every: float | None) -> Iterator[list[ArchivedDelivery]]:
+    """What there is, and where `every` says how many seconds to wait, what comes."""
+    yield follower.poll()
+    while every:
+        time.sleep(every)
+        yield follower.poll()
+
+
+def _price(lists: int, every: float) -> str:
+    dollars = lists * 86_400 / every * DOLLARS_PER_LIST
+    return (
+        f"Looking every {every:g} s until Ctrl-C: {lists} LISTs each time, "
+        f"on S3 ${dollars:,.2f} a day at list price."
+    )
 
 
 def _sent(

@@ -199,27 +199,30 @@ class Archive:
         read = Read()
         return Deliveries(in_order(self._bucket, read, list(deliveries)), read)
 
-    def delivery(self, hash_or_key: str, *, app: str | None = None) -> ArchivedDelivery:
+    def delivery(
+        self, hash_or_key: str, *, app: str | None = None, read: Read | None = None
+    ) -> ArchivedDelivery:
         """One delivery with its body and metadata; the beginning of its hash will do.
 
         Of a body that was sent again the first arrival is given. Raises NoSuchDelivery.
         """
         from hookshelf.reading.listing import full_key, matching, one_of, whole
 
-        read = Read()
-        streams = self._opened(read, app)
-        key = full_key(hash_or_key)
-        places = {
-            text: (bucket, stream)
-            for bucket, stream in streams
-            for text in (
-                matching(bucket, read, stream, hash_or_key)
-                if key is None
-                else [str(key)] * ((key.prefix, key.app) == (stream.prefix, stream.app))
-            )
-        }
-        text = one_of(list(places), hash_or_key)
-        delivery = whole(places[text][0], read, places[text][1], text)
+        read = read or Read()
+        with read.timed():
+            streams = self._opened(read, app)
+            key = full_key(hash_or_key)
+            places = {
+                text: (bucket, stream)
+                for bucket, stream in streams
+                for text in (
+                    matching(bucket, read, stream, hash_or_key)
+                    if key is None
+                    else [str(key)] * ((key.prefix, key.app) == (stream.prefix, stream.app))
+                )
+            }
+            text = one_of(list(places), hash_or_key)
+            delivery = whole(places[text][0], read, places[text][1], text)
         if delivery is None:
             raise NoSuchDelivery(f"No delivery {text}")
         return delivery
@@ -238,17 +241,15 @@ class Archive:
 
         read = Read()
         selection = self._selection(since, until)
-        return Deliveries(
-            (
-                delivery
-                for place in self.places
-                for prefix in self._prefixes(read, place)
-                for delivery in refused(
-                    self._bucket(place.bucket), read, prefix, app or self.app, selection
-                )
-            ),
-            read,
-        )
+
+        def deliveries() -> Iterator[ArchivedDelivery]:
+            with read.timed():
+                for place in self.places:
+                    bucket = self._bucket(place.bucket)
+                    for prefix in self._prefixes(read, place):
+                        yield from refused(bucket, read, prefix, app or self.app, selection)
+
+        return Deliveries(deliveries(), read)
 
     def refused_apps(self) -> list[str]:
         """The apps of which something was refused and kept; in order."""
@@ -444,16 +445,17 @@ class Archive:
     def coverage(self, *, app: str | None = None) -> list[Coverage]:
         """What there is of each app, from footers and one listing of what is newer."""
         return [
-            Coverage(s.stream, s.first, s.last, s.compacted_until, s.deliveries)
+            Coverage(s.stream, s.first, s.last, s.compacted_until, s.deliveries, s.gaps)
             for s in self.status(app=app)
         ]
 
-    def status(self, *, app: str | None = None) -> list[Status]:
+    def status(self, *, app: str | None = None, read: Read | None = None) -> list[Status]:
         """What there is of each app; raw deliveries that a file covers are not listed."""
         from hookshelf.reading.status import status_of
 
-        read = Read()
-        return [status_of(bucket, read, stream) for bucket, stream in self._opened(read, app)]
+        read = read or Read()
+        with read.timed():
+            return [status_of(bucket, read, stream) for bucket, stream in self._opened(read, app)]
 
     def without_conditions(self, *, app: str | None = None) -> list[str]:
         """The buckets on S3 servers that ignore conditions: there, one compactor at a time.

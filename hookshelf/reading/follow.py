@@ -28,14 +28,20 @@ class Follower:
         self._has_begun = False
         self._told: dict[tuple[str, str], datetime] = {}
 
+    @property
+    def lists(self) -> int:
+        """How many LISTs a poll takes, where no more than 1,000 deliveries are new."""
+        return len(self._streams)
+
     def poll(self) -> list[ArchivedDelivery]:
         """What has arrived since the last time."""
-        new = [
-            delivery
-            for bucket, stream in self._streams
-            for delivery in self._listed(bucket, stream)
-            if (delivery.bucket, delivery.key) not in self._told
-        ]
+        with self.read.timed():
+            new = [
+                delivery
+                for bucket, stream in self._streams
+                for delivery in self._listed(bucket, stream)
+                if (delivery.bucket, delivery.key) not in self._told
+            ]
         new = list({(delivery.bucket, delivery.key): delivery for delivery in new}.values())
         self._has_begun = True
         self._told |= {(delivery.bucket, delivery.key): delivery.arrived for delivery in new}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from itertools import pairwise
+
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.files import Files, listed_files
@@ -10,6 +13,7 @@ from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Status, Stream
 
 _DAY = 86_400.0
+_ONE_DAY = timedelta(days=1)
 
 
 def status_of(bucket: Bucket, read: Read, stream: Stream) -> Status:
@@ -34,6 +38,20 @@ def status_of(bucket: Bucket, read: Read, stream: Stream) -> Status:
         raw_objects=len(raw),
         compacted_until=files.end,
         log=manifest.head(bucket, read, stream, after=oldest),
+        gaps=_gaps(
+            {date.fromisoformat(day) for footer in footers for day in footer.days}
+            | {moment.date() for moment in arrived}
+        ),
+    )
+
+
+def _gaps(days: set[date]) -> tuple[tuple[date, date], ...]:
+    """Whole days between the first and the last on which nothing arrived."""
+    ordered = sorted(days)
+    return tuple(
+        (before + _ONE_DAY, after - _ONE_DAY)
+        for before, after in pairwise(ordered)
+        if after - before > _ONE_DAY
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from threading import Lock
 from typing import Any
 
@@ -142,6 +142,7 @@ class Coverage:
     last: datetime | None
     compacted_until: datetime | None  # raw objects were read from here on; None: all of them
     deliveries: int
+    gaps: tuple[tuple[date, date], ...] = ()  # days (UTC) on which nothing arrived, both included
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +266,4 @@ class Status:
     raw_objects: int  # that no file covers
     compacted_until: datetime | None
     log: int  # number of the newest entry of the manifest log
+    gaps: tuple[tuple[date, date], ...] = ()  # days (UTC) on which nothing arrived, both included
