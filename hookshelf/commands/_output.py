@@ -40,7 +40,6 @@ EVENT_COLUMNS = (
     "data",
 )
 
-MANY = 1_000  # raw deliveries, from which on reading them takes time
 _GAPS = 3  # that are named
 
 # What makes a spreadsheet take a cell for a formula.
@@ -98,13 +97,11 @@ def opened(options: ReadOptions) -> Archive:
 
 def show_read(read: Read, options: ReadOptions, *, hint: bool = True) -> None:
     """Say on stderr, last, what was read for what was printed."""
-    if hint and read.raw_objects >= MANY:
-        show(f"Compacted, they are read in a fraction: {go_on(options, 'compact')}", err=True)
     words = (
         f"Read {read.files:,} files, {read.raw_objects:,} raw objects, {in_bytes(read.bytes)}, "
         f"{read.requests:,} requests, {read.ms:,.0f} ms."
     )
-    if read.raw_objects >= MANY_RAW:
+    if hint and read.raw_objects >= MANY_RAW:
         compact = go_on(options, "compact")
         show(f"Deliveries were read one by one. Quick from then on:  {compact}", err=True)
     show(json.dumps(read.as_json()) if options.as_json else words, err=True)
