@@ -45,6 +45,7 @@ How it is made, from the outside in; each part knows only those below it:
     loading.py                  some of them whole, in the order asked for
     admitting.py                in by another way, the log first: readmitting.py, adopting.py
     pulling.py evidence.py      out of the archive: into a folder, or as a case
+    scheduled.py                the compactor of a stage: a Lambda function that calls `compact`
     compact.py                  the writer: what is to do, in which order, what is deleted last
     merge.py                    rows of files and of raw objects -> one sorted, checked file
     manifest.py                 the log of what there is and what was changed
