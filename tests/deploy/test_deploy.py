@@ -281,6 +281,9 @@ def test_without_a_compactor_a_stage_has_nothing_of_it_and_gets_it_later() -> No
     assert (again.exit_code, gone.exit_code) == (0, 0), (again.output, gone.output)
     assert there_is() == without
     assert "Stack: nothing to do" in run(*DEPLOY, "--no-compactor").stdout
+    back = run(*DEPLOY)
+    assert back.exit_code == 0, back.output
+    assert there_is() - without == OF_COMPACTOR.keys()
 
 
 def test_a_compactor_that_was_changed_behind_the_stack_is_put_back() -> None:

@@ -428,7 +428,7 @@ def test_every_version_goes_with_the_bucket_and_no_other_bucket(dependencies: De
 
 @rehearsal
 def test_the_code_is_packaged_with_an_apps_file_that_names_whoever_runs_it(
-    dependencies: Dependencies, tmp_path: Path
+    dependencies: Dependencies,
 ) -> None:
     resources.create_bucket(BUCKET, ACCOUNT)
     resources.deploy(BUCKET, ACCOUNT, dependencies, print)
@@ -436,9 +436,12 @@ def test_the_code_is_packaged_with_an_apps_file_that_names_whoever_runs_it(
         "Environment"
     ]["Variables"]
     s3, code = boto3.client("s3"), {"Bucket": f"hookshelf-code-{ACCOUNT.id}-us-east-1"}
-    [zipped] = s3.list_objects_v2(**code)["Contents"]
-    (tmp_path / "code.zip").write_bytes(s3.get_object(**code, Key=zipped["Key"])["Body"].read())
-    with ZipFile(tmp_path / "code.zip") as archive:
+    zips = [
+        ZipFile(io.BytesIO(s3.get_object(**code, Key=zipped["Key"])["Body"].read()))
+        for zipped in s3.list_objects_v2(**code)["Contents"]
+    ]
+    [of_app] = [zipped for zipped in zips if "app.py" in zipped.namelist()]
+    with of_app as archive:
         apps = json.loads(archive.read(environment["APPS_FILE"]))
         mode = archive.getinfo(environment["APPS_FILE"]).external_attr >> 16
 

@@ -161,6 +161,14 @@ def parse_and_update_resource(
     return before(logical_id, resource, resources, **kwargs) or resources[logical_id]
 
 
+@around(parsing.ResourceMap)
+def update(before: Any, resources: Any, template: Json, parameters: Any = None) -> None:
+    # What an earlier update took away moto takes for made, should it be wanted again.
+    for name in template["Resources"].keys() - resources._resource_json_map.keys():
+        resources._parsed_resources.pop(name, None)
+    before(resources, template, parameters)
+
+
 def parameter_list(stack: Stack) -> list[Json]:
     """As describe_stacks tells it; moto means to hide NoEcho, and compares the wrong thing."""
     hidden = stack.resource_map.no_echo_parameter_keys
