@@ -162,6 +162,8 @@ class _Work:
         self.files = Files(())
         self.head = manifest.Head()
         self.pending: list[manifest.LogEntry] = []
+        self.logged: dict[str, int] = {}  # entries of days, up to `scanned`
+        self.scanned = 0
         self.days: list[date] = []  # that have anything, whether they are to be looked at or not
 
     def run(self) -> Iterator[FileChange]:
@@ -516,6 +518,7 @@ class _Work:
                 0, "day", "", day=holding.day.isoformat(), added=dict(sorted(sizes.items()))
             )
         )
+        self.scanned = self.head.number
         return self.head.number
 
     def _entry_of(self, day: date) -> manifest.LogEntry | None:
@@ -524,11 +527,16 @@ class _Work:
             return manifest.entry_at(self.bucket, self.read, self.stream, number)
         start = bounds_of(day)[0]
         earlier = [file.footer.log for file in self.files.counting if file.key.start < start]
-        entries = manifest.log_entries(
-            self.bucket, self.read, self.stream, after=max(earlier, default=0)
-        )
-        wanted = "day", day.isoformat()
-        return next((entry for entry in entries if (entry.kind, entry.day) == wanted), None)
+        after = max([self.scanned, *earlier])
+        if after < self.head.number:  # each entry holds a day's keys, and is read once
+            for entry in manifest.log_entries(self.bucket, self.read, self.stream, after=after):
+                if entry.kind == "day":
+                    self.logged[entry.day] = entry.number
+            self.scanned = self.head.number
+        number = self.logged.get(day.isoformat())
+        if not number:
+            return None
+        return manifest.entry_at(self.bucket, self.read, self.stream, number)
 
     def _log(self, kind: str, added: Sequence[RawDelivery]) -> None:
         new = {str(raw): raw.size for raw in added}
