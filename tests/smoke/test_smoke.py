@@ -1390,6 +1390,7 @@ def test_the_table_is_markdown_whatever_was_seen() -> None:
 def test_docs_proof_has_a_row_for_each_check() -> None:
     proof = (PROJECT / "docs" / "proof.md").read_text(encoding="utf-8")
     rows = [cells_of(line) for line in proof.splitlines() if re.match(r"\| \d+ \|", line)]
+    rows = rows[: len(CHECKS)]  # what the bench measured comes below
 
     assert [(int(cells[1]), *cells[2:4]) for cells in rows] == [
         (number, check.title, check.expected) for number, check in enumerate(CHECKS, 1)
