@@ -21,7 +21,7 @@ from hookshelf.deploy import policies
     "--for",
     "purpose",
     type=click.Choice(policies.PURPOSES),
-    help="Print the policy of a person or a job that reads the archive, or compacts it.",
+    help="Print the policy of a person or a job that reads, replays or compacts the archive.",
 )
 @click.option(
     "--bucket",

@@ -91,7 +91,7 @@ def policies(
     }
 
 
-PURPOSES = ("read", "compact")
+PURPOSES = ("read", "replay", "compact")  # who replays reads, and no more
 
 
 def archive_policy(
@@ -101,7 +101,7 @@ def archive_policy(
     kms_keys: Sequence[str] = (),
     partition: str = "aws",
 ) -> Json:
-    """The policy document of a person or a job that reads the archive, or compacts it.
+    """The policy document of a person or a job that reads the archive, replays or compacts it.
 
     `purpose` is one of PURPOSES. Who compacts may read, put and delete compacted files, and put
     entries of the manifest log; neither may change or delete a delivery. `kms_keys` are the ARNs of

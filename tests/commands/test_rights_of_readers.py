@@ -34,6 +34,7 @@ READERS = [
     ["find", "--id", "e1"],
     ["manifest"],
     ["prove", HASH, "--out", "case.zip"],
+    ["pull", "laptop"],
     ["refused"],
     ["show", HASH],
     ["sql", "select count(*) from events"],

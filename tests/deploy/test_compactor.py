@@ -130,6 +130,7 @@ def test_the_policy_of_a_person_or_a_job_is_printed() -> None:
     places = ["--bucket", "my-webhooks/in", "--bucket", "other"]
     environ = {"ARCHIVE_BUCKETS": "my-webhooks/in,other"}
     assert printed("--for", "read", *places) == archive_policy("read", environ)
+    assert printed("--for", "replay", *places) == archive_policy("read", environ)
     assert printed("--for", "compact", *places, "--kms-key", KEY, "--json") == archive_policy(
         "compact", environ, kms_keys=[KEY]
     )
@@ -143,7 +144,7 @@ def test_the_policy_of_a_person_or_a_job_is_printed() -> None:
         (["--for", "read"], "The archive is a folder"),
         (["--for", "read", "--bucket", "b-1", "--check"], "--check compares files"),
         (["--for", "read", "--bucket", "B"], "has the entry 'B'"),
-        (["--for", "write"], "'write' is not one of 'read', 'compact'"),
+        (["--for", "write"], "'write' is not one of 'read', 'replay', 'compact'"),
     ],
 )
 def test_what_makes_no_policy_is_misuse(arguments: list[str], said: str) -> None:
