@@ -765,7 +765,7 @@ def test_the_bodies_have_every_byte_and_exactly_4_mib() -> None:
     api_gateway.largest.run(played)
 
     assert set(fake.requests[0].body) == set(range(256))
-    assert len(fake.requests[1].body) == 4_194_304
+    assert len(fake.requests[1].body) == responses.MAX_BODY
 
 
 def limits(request: HttpRequest) -> HttpResponse | None:
