@@ -10,6 +10,7 @@ from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError, PreconditionError
+from obstore.store import S3Store
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
@@ -87,6 +88,11 @@ class ReadingObstore(ObstoreStore):
     def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
         self._boto3.delete(read, entry)
+
+    @cached_property
+    def _reader(self) -> S3Store:
+        """With time for a part of a file, on a slow line and beside many others; as boto3 has."""
+        return self._client(retries=2, seconds=60.0)
 
     @cached_property
     def _boto3(self) -> Any:
