@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookshelf.smoke import api_gateway, compactor, functions, metrics, s3
+from hookshelf.smoke import api_gateway, athena, compactor, functions, metrics, s3
 
 CHECKS = (
     api_gateway.survives_redeploy,
@@ -28,4 +28,5 @@ CHECKS = (
     metrics.overridden_status,
     metrics.quiet_alarms,
     compactor.compactor,
+    athena.reads_in_place,
 )

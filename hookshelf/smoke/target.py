@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from urllib.parse import urlencode
 import boto3
 from botocore.exceptions import ClientError
 
+from chalicelib.errors import HookshelfError
 from chalicelib.tokens import variable_name
 from chalicelib.types import Json
 from hookshelf import web
@@ -30,6 +34,19 @@ JSON = "application/json"
 T = TypeVar("T")
 
 
+class CommandFailed(HookshelfError):
+    """What a command of ours said last before it failed."""
+
+
+def run_command(words: list[str], environ: Mapping[str, str]) -> str:
+    """What a program of ours prints. Raises CommandFailed."""
+    python = [sys.executable, "-m", *words]
+    done = subprocess.run(python, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed(f"{words[1]}: {done.stderr.strip().rpartition(chr(10))[2]}")
+    return done.stdout
+
+
 @dataclass
 class Target:
     """One stage that was made for the checks. Everything outside comes through a field."""
@@ -43,6 +60,7 @@ class Target:
     send: Callable[[HttpRequest], HttpResponse] = web.send
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    command: Callable[[list[str], Mapping[str, str]], str] = run_command
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     # Every token that was ever sent, wrong ones too.
     sent: set[str] = field(default_factory=set, repr=False)
@@ -117,6 +135,12 @@ class Target:
         """The stage's variables as they are."""
         return stage_variables.read(self.deployment)
 
+    def hookshelf(self, *words: str) -> str:
+        """What a command prints, run over the bucket with the operator's own rights."""
+        ours = {"ARCHIVE_BUCKETS": self.bucket, "ARCHIVE_FOLDER": "", "APPS_FILE": ""}
+        environ = {**os.environ, **ours}
+        return self.command(["hookshelf", *words], environ)
+
     @property
     def stage(self) -> dict[str, str]:
         """What calls of API Gateway want to hear of the stage."""
@@ -150,7 +174,7 @@ class Target:
         obj = self.client("s3").head_object(**self.named, Key=response.text("key"))
         return dict(obj["Metadata"])
 
-    def put(self, key: str, body: bytes, **conditions: str) -> int:
+    def put(self, key: str, body: bytes, **conditions: Any) -> int:
         """Put an object with the operator's own rights; the status."""
         return self._status_of("put_object", Key=key, Body=body, **conditions)
 

@@ -15,6 +15,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +46,7 @@ from hookshelf.smoke import compactor as compactor_checks
 from hookshelf.smoke import functions as functions_checks
 from hookshelf.smoke import s3 as s3_checks
 from hookshelf.smoke.__main__ import main
+from hookshelf.smoke.athena import reads_in_place
 from hookshelf.smoke.checks import CHECKS
 from hookshelf.smoke.registry import Outcome, SmokeCheck, TableRow
 from hookshelf.smoke.resources import Dependencies
@@ -234,6 +236,7 @@ def test_a_rehearsal_sees_what_can_be_seen_without_aws_and_says_what_cannot(
             "not seen",
         ],
         "The scheduled compactor": ["ResponseParserError", "FAILED"],  # as above
+        "Athena reads compacted files": ["listed []; injected []", "FAILED"],  # nor queries
     }
     [large] = [n for n, title in titles.items() if title == "Bodies above the largest size"]
     assert rows[large][0].endswith("11,000,000 bytes 413, objects: 0")
@@ -1387,6 +1390,72 @@ def test_the_table_is_markdown_whatever_was_seen() -> None:
     assert not report.is_ok
 
 
+def in_athena(rows: list[list[str]], refused: str = "nothing") -> tuple[Played, list[str]]:
+    """A target whose Athena gives these rows, below names, and refuses a statement; and commands.
+
+    The commands are those that the check runs.
+    """
+    table = [{"Data": [{"VarCharValue": value} for value in row]} for row in [["names"], *rows]]
+    played = target(
+        FakeStage(),
+        put_object={},
+        start_query_execution=lambda QueryString, **_: {"QueryExecutionId": QueryString},
+        get_query_execution=lambda QueryExecutionId: {
+            "QueryExecution": {
+                "Status": {"State": "FAILED", "StateChangeReason": "line 1:8: no such type"}
+                if refused in QueryExecutionId
+                else {"State": "SUCCEEDED"}
+            }
+        },
+        get_query_results={"ResultSet": {"Rows": table}},
+    )
+    commands = []
+
+    def command(words: list[str], environ: Mapping[str, str]) -> str:
+        assert environ["ARCHIVE_BUCKETS"] == BUCKET
+        commands.append(" ".join(words))
+        return '{"sql": "CREATE EXTERNAL TABLE"}\n' if "ddl" in words else ""
+
+    played.command = command
+    played.started = datetime(2026, 11, 21, 20, 5, 6, tzinfo=UTC)
+    return played, commands
+
+
+def test_athena_that_gives_what_was_delivered_is_ok_and_its_tables_go() -> None:
+    data = '{"email": "a@example.com", "event": "open", "sg_event_id": "e1"}'
+    row = ["e1", "2", "5B", data, "5D", "verified", "2026-11-20 12:05:06.123"]
+    played, commands = in_athena([row])
+
+    assert reads_in_place.run(played) == ("listed as delivered; injected as delivered", True)
+    statements = [
+        given["QueryString"] for _, given in played.client.calls if "QueryString" in given
+    ]
+    assert statements[-1].startswith("DROP DATABASE")
+    assert statements.count("CREATE EXTERNAL TABLE") == 2
+    assert commands == [
+        f"hookshelf compact --bucket {BUCKET} --app sendgrid",
+        f"hookshelf ddl athena --bucket {BUCKET} --json",
+        f"hookshelf ddl athena --bucket {BUCKET} --json --injected",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "refused", "seen"),
+    [
+        ([], "nothing", "listed []"),
+        ([["e1", "1"]], "nothing", "listed [['e1', '1']]"),
+        ([], "EXTERNAL", "listed FAILED: line 1:8: no such type"),
+    ],
+)
+def test_athena_that_gives_anything_else_fails_and_it_is_said(
+    rows: list[list[str]], refused: str, seen: str
+) -> None:
+    outcome = reads_in_place.run(in_athena(rows, refused)[0])
+
+    assert seen in outcome.seen
+    assert outcome.ok is False
+
+
 def test_docs_proof_has_a_row_for_each_check() -> None:
     proof = (PROJECT / "docs" / "proof.md").read_text(encoding="utf-8")
     rows = [cells_of(line) for line in proof.splitlines() if re.match(r"\| \d+ \|", line)]
@@ -1395,7 +1464,7 @@ def test_docs_proof_has_a_row_for_each_check() -> None:
     assert [(int(cells[1]), *cells[2:4]) for cells in rows] == [
         (number, check.title, check.expected) for number, check in enumerate(CHECKS, 1)
     ]
-    assert len(CHECKS) == len({check.title for check in CHECKS}) == 23
+    assert len(CHECKS) == len({check.title for check in CHECKS}) == 24
 
 
 def test_every_file_that_docs_proof_names_is_there() -> None:
