@@ -60,9 +60,11 @@ class Cgroup:
         quota = round(period * share)
         if self._version == 2:
             (self._folder / "cpu.max").write_text(f"{quota} {period}")
+            (self._folder / "cpu.weight").write_text("10000")  # so that nothing else holds it back
         else:
             (self._folder / "cpu.cfs_period_us").write_text(str(period))
             (self._folder / "cpu.cfs_quota_us").write_text(str(quota))
+            (self._folder / "cpu.shares").write_text("262144")
 
 
 class Signals:
