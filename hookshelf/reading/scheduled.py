@@ -51,7 +51,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, int | bool]
     """Compact until all is done, or time is up.
 
     `event` is `{"schedule": "hourly"}` or `{"schedule": "nightly"}`. Gives back how many files were
-    `written`, `deleted` and `unchanged`, how many `apps` there were, and whether it `finished`.
+    `written`, `deleted` and `unchanged`, and whether it `finished` all that there was to do.
     Raises CompactionFailed, and what the settings and listing the archive raise.
     """
     log.configure(os.environ)
@@ -132,7 +132,7 @@ class Run:
 
     def _compact(self, apps: str, streams: Sequence[Stream]) -> None:
         """Compact some, and say in one line of the log what came of it."""
-        read, failed_before = Read(), len(self._failed)
+        read, failed_before, states_before = Read(), len(self._failed), self._states.copy()
         for stream in streams:
             if not self._limit.is_up:
                 self._compact_stream(stream, read)
@@ -147,7 +147,7 @@ class Run:
             finished=is_done,
             requests=read.requests,
             raw_objects=read.raw_objects,
-            **self._states,
+            **(self._states - states_before),
             **(metric(self._environ, now, "Compacted", Apps=apps) if is_done else {}),
         )
 
