@@ -273,3 +273,35 @@ def test_status_says_what_there_is_and_what_it_costs(story: Any) -> None:
     assert (status["app"], status["deliveries"], status["raw_objects"]) == ("sendgrid", 4, 4)
     assert "4 deliveries" in run("status").stdout
     assert "a month, list price" in run("status").stdout
+
+
+def test_every_command_that_reads_says_last_what_it_read(story: Any) -> None:
+    key = story("2026-05-24T10:00:00", event("open", "2026-05-24T10:00"))
+    for words in (["find", JANE], ["show", key], ["tail"], ["count"], ["status"], ["refused"],
+                  ["export"], ["sql", "select 1"], ["compact"]):  # fmt: skip
+        assert run(*words).stderr.splitlines()[-1].startswith("Read "), words
+        last = json.loads(run(*words, "--json").stderr.splitlines()[-1])
+        assert list(last) == ["files", "raw_objects", "bytes", "requests", "ms"], words
+
+
+def test_an_empty_answer_names_the_days_on_which_nothing_arrived(story: Any) -> None:
+    stderr = run("find", "nobody@example.com", "--since", "2026-05-01", "--tz", "Asia/Tokyo").stderr
+
+    assert "Nothing matches in what arrived from 2026-05-01 00:00." in stderr
+    assert "(UTC): 2026-03-13 to 2026-05-02, 2026-05-04 to 2026-05-23" in stderr
+
+
+def test_a_place_without_deliveries_is_said_to_have_none(story: Any) -> None:
+    for words in (["find", JANE], ["count"], ["status"]):
+        assert "No app has any deliveries in nowhere/" in run(*words, "--bucket", "nowhere").stderr
+
+
+def test_compact_gives_for_each_file_what_became_of_it(story: Any) -> None:
+    change, *_ = [json.loads(line) for line in run("compact", "--json").stdout.splitlines()]
+
+    assert change == {
+        "file": "layer=events/app=sendgrid/month=2026-03/2026-03-12.parquet",
+        "state": "written",
+        "events": 1,
+        "deliveries": 1,
+    }
