@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.apps import app_named
 from chalicelib.delivery import ArchiveObject
@@ -25,7 +25,7 @@ from chalicelib.settings import BucketPath, Settings, from_environment, parse_bu
 from chalicelib.store import open_store
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import prefixes_below, streams_below
-from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery
+from hookshelf.reading.errors import BadQuestion, Gone, NoSuchApp, NoSuchDelivery, TooQuick
 from hookshelf.reading.events import collapsed
 from hookshelf.reading.raw import bounds_of
 from hookshelf.reading.selection import Selection
@@ -61,7 +61,10 @@ if TYPE_CHECKING:
     from hookshelf.reading.scan import Scan
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_ATTEMPTS = 8
 _STREAMS_AT_ONCE = 16  # apps in which something is looked up; each asks for many things at once
+
+Out = TypeVar("Out")
 
 
 class Archive:
@@ -145,15 +148,14 @@ class Archive:
         """Distinct events and their repeats, by any fields of scan.COUNTABLE, in their order."""
         read = Read()
         selection = self._selection(since, until, subject, type, id, correlation)
-        with read.timed(), self._scan(read, app, selection) as scan:
-            return Counted(scan.count(by), read)
+        with read.timed():
+            return Counted(self._asked(read, app, selection, lambda scan: scan.count(by)), read)
 
     def query(self, sql: str, *, app: str | None = None) -> Queried:
         """One statement over `events`, `events_once` and `deliveries`; it reaches nothing else."""
         read = Read()
         with read.timed():
-            scan = self._scan(read, app, Selection())
-            columns, rows = scan.query(sql)
+            columns, rows = self._asked(read, app, Selection(), lambda scan: scan.query(sql))
         return Queried(columns, rows, read)
 
     def deliveries(
@@ -575,6 +577,17 @@ class Archive:
             correlation=correlation,
         )
 
+    def _asked(
+        self, read: Read, app: str | None, selection: Selection, ask: Callable[[Scan], Out]
+    ) -> Out:
+        """An answer of a scan; from a new one where files are replaced before they are read."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return ask(self._scan(read, app, selection))
+            except Gone:
+                continue
+        raise TooQuick("The archive")
+
     def _scan(self, read: Read, app: str | None, selection: Selection) -> Scan:
         from hookshelf.reading.scan import Scan
 
@@ -587,8 +600,10 @@ class Archive:
     def _scanned(
         self, read: Read, app: str | None, selection: Selection, all: bool, limit: int | None
     ) -> Iterator[ArchivedEvent]:
-        with read.timed(), self._scan(read, app, selection) as scan:
-            yield from scan.events(all=all, limit=limit)
+        with read.timed():
+            yield from self._asked(
+                read, app, selection, lambda scan: scan.events(all=all, limit=limit)
+            )
 
     def _newest(
         self, read: Read, streams: Sequence[tuple[Bucket, Stream]], last: int

@@ -44,20 +44,20 @@ class Bucket:
         self.ahead: dict[Stream, list[StoredFile]] = {}  # listed by discovery, for one look-up
         self._footers: dict[StoredFile, Future[Footer | None]] = {}
         self._copies: dict[StoredFile, set[tuple[int, int]]] = {}
-        self._is_folder = hasattr(store, "path")
+        self.is_folder = hasattr(store, "path")  # its files are on this machine
         self._numbers = count()
         self._lock = Lock()
 
     def map(self, do: Callable[[In], Out], over: Iterable[In]) -> list[Out]:
         """Do something for each, many at once; a folder answers sooner than a thread begins."""
         over = list(over)
-        if len(over) < 2 or self._is_folder:
+        if len(over) < 2 or self.is_folder:
             return [do(each) for each in over]
         return list(self._pool.map(do, over))
 
     def each(self, do: Callable[[In], Out], over: Iterable[In]) -> Iterator[Out]:
         """Do something for each, in order, many at once; a few more than those are in memory."""
-        if self._is_folder:
+        if self.is_folder:
             yield from map(do, over)
             return
         under_way: deque[Future[Out]] = deque()
@@ -155,7 +155,7 @@ class Bucket:
         return self.store.range(read, entry, start, entry.size - start)
 
     def _submit(self, pool: ThreadPoolExecutor, do: Callable[[], Out]) -> Future[Out]:
-        if not self._is_folder:
+        if not self.is_folder:
             return pool.submit(do)
         future: Future[Out] = Future()
         try:

@@ -33,7 +33,7 @@ SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
 LOG_DELAY = timedelta(minutes=15)  # after a day's end, until its log entry is written
 HOURS_FIRST = 1_600  # deliveries of a day that a run with a deadline compacts hour by hour
 LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
-SORTED_AT_ONCE = 250_000  # rows
+SORTED_AT_ONCE = 120_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
 
 Out = TypeVar("Out")

@@ -98,6 +98,14 @@ class Engine:
 
     def merge(self, parts: Parts, path: Path) -> Merged:
         """Write one file of all rows, in order. Rows that are there twice are there once."""
+        try:
+            return self._merge(parts, path)
+        except duckdb.OutOfMemoryException:
+            # What spills depends on how threads meet; one of them needs half, and writes the same.
+            self._sql.execute("SET threads = 1")
+            return self._merge(parts, path)
+
+    def _merge(self, parts: Parts, path: Path) -> Merged:
         self._sql.execute(f"CREATE OR REPLACE VIEW incoming AS {self._incoming(parts)}")
         # By hashes first: few ids come twice, and only those are worth their memory.
         self._sql.execute(

@@ -7,6 +7,8 @@ but these: access to files and network is switched off before it runs.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from hookshelf.reading.bucket import Bucket, temporary_folder
+from hookshelf.reading.bucket import Bucket, joined, temporary_folder
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
@@ -32,6 +34,7 @@ from hookshelf.reading.rows import Row
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Read, Stream
 
 _ATTEMPTS = 8
@@ -52,6 +55,10 @@ COUNTABLE = {
 
 _RANK = " ".join(f"WHEN '{verdict}' THEN {rank}" for rank, verdict in enumerate(BEST_FIRST))
 _PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {KEY_NAME}, delivery, position"
+
+_WORD = re.compile(r"\w+")
+_MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+_GAP = 64 * 1024  # bytes between two columns' parts that are read rather than asked for apart
 
 
 def _each_once(files: Sequence[CompactedFile], paths: Sequence[Path]) -> str:
@@ -76,6 +83,7 @@ class Scan:
         self._folder = temporary_folder(self)
         self._selects: list[str] = []
         self._paths: list[Path] = []  # of all that the selects read
+        self._far: list[tuple[Bucket, StoredFile]] = []  # files that are not whole on this machine
         self.sql = duckdb.connect(
             ":memory:",
             config={
@@ -133,13 +141,13 @@ class Scan:
             raise BadQuestion(f"No field {unknown[0]!r} to count by: {', '.join(COUNTABLE)}")
         fields = "".join(f"{COUNTABLE[name]} AS {name}, " for name in by)
         numbers = ", ".join(str(number + 1) for number in range(len(by)))
-        cursor = self.sql.execute(
+        cursor = self._execute(
             f"SELECT {fields}count(*) AS events, (sum(times) - count(*))::BIGINT AS repeats "
             "FROM (SELECT app, source, subject, correlation, type, verdict, time, times "
             "FROM events_once)" + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else "")
         )
         names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = [dict(zip(names, row, strict=True)) for row in self._fetched(cursor)]
         return [row | {"repeats": row["repeats"] or 0} for row in rows]
 
     def events(self, *, all: bool, limit: int | None) -> Iterator[ArchivedEvent]:
@@ -159,24 +167,63 @@ class Scan:
         order = f"time, {KEY_NAME}, position"
         backwards = f"time DESC, {KEY_NAME} DESC, position DESC"
         newest = f"ORDER BY {backwards} LIMIT {limit}" if limit else ""
-        cursor = self.sql.execute(
+        cursor = self._execute(
             f"SELECT {names}, times, nth > 1, app, bucket FROM "
             f"(SELECT * FROM {table} {newest}) ORDER BY {order}"
         )
-        while batch := cursor.fetchmany(ROWS_AT_A_TIME):
-            for *values, times, repeat, app, bucket in batch:
-                row = Row._make([*values[:11], None, b"", values[11], b"", values[12]])
-                yield event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
+        return self._events(cursor)
+
+    def _events(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[ArchivedEvent]:
+        for *values, times, repeat, app, bucket in self._fetched(cursor):
+            row = Row._make([*values[:11], None, b"", values[11], b"", values[12]])
+            yield event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
 
     def query(self, statement: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         """The columns and rows of a user's statement. Raises BadQuestion, in the engine's words."""
         self.shut()
         try:
-            cursor = self.sql.execute(statement)
+            cursor = self._execute(statement)
             columns = [column[0] for column in cursor.description or ()]
         except duckdb.Error as error:
             raise BadQuestion(str(error)) from None
         return columns, self._fetched(cursor)
+
+    def _execute(self, statement: str) -> duckdb.DuckDBPyConnection:
+        """Run a statement, once the columns that it reads are here. Raises duckdb.Error, or Gone.
+
+        Of files far away there are only the footers at first: enough for the engine to plan, and
+        its plan names the columns. For what it cannot plan (more than one statement, say), or where
+        it reads more than it said (a bloom filter), the files are read whole.
+        """
+        try:
+            if self._far and len(self.sql.extract_statements(statement)) == 1:
+                plan = self.sql.execute(f"EXPLAIN (FORMAT json) {statement}").fetchall()
+                columns, filtered = _columns(json.loads(plan[0][1]))
+                for bucket, entry in self._far:
+                    self._read_columns(bucket, entry, columns, filtered)
+                return self.sql.execute(statement)
+        except duckdb.Error as error:
+            if isinstance(error, _MISTAKES):
+                raise
+        for bucket, entry in self._far:
+            bucket.whole(self._read, entry)
+        return self.sql.execute(statement)
+
+    def _read_columns(
+        self, bucket: Bucket, entry: StoredFile, columns: set[str], filtered: set[str]
+    ) -> None:
+        chunks = self.sql.execute(
+            "SELECT path_in_schema, coalesce(dictionary_page_offset, data_page_offset), "
+            "total_compressed_size, bloom_filter_offset, bloom_filter_length "
+            "FROM parquet_metadata(?)",
+            [str(bucket.local(self._read, entry, []))],
+        ).fetchall()
+        wanted = []
+        for path, start, size, bloom, bloom_size in chunks:
+            column = path.partition(",")[0]
+            wanted += [(start, size)] if column in columns else []
+            wanted += [(bloom, bloom_size)] if column in filtered and bloom_size else []
+        bucket.local(self._read, entry, joined(wanted, gap=_GAP))
 
     def _fetched(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         with self:
@@ -196,7 +243,10 @@ class Scan:
     ) -> None:
         files = listed_files(bucket, self._read, stream)
         counting = [file for file in files.counting if within(file.footer, selection)]
-        paths = [bucket.whole(self._read, f.entry) for f in counting]
+        paths = [
+            bucket.local(self._read, file.entry, [(file.footer.footer, _after(file))])
+            for file in counting
+        ]
         raw = uncovered_raw(bucket, self._read, stream, files, selection)
         work = self._folder / f"{len(self._selects)}"
         work.mkdir(exist_ok=True)
@@ -209,7 +259,27 @@ class Scan:
         if paths:
             self._selects.append(f"{head} ({_each_once(counting, paths)})")
             self._paths += paths
+            self._far += [(bucket, file.entry) for file in counting if not bucket.is_folder]
         if splitter.lines.keys:
             self._paths += splitter.lines.paths
             lines = Parts(lines=splitter.lines.paths, longest=splitter.lines.longest)
             self._selects.append(f"{head} ({lines_select(lines)})")
+
+
+def _after(file: CompactedFile) -> int:
+    """Bytes of its Parquet footer, and what follows."""
+    return file.entry.size - file.footer.footer
+
+
+def _columns(plan: Any) -> tuple[set[str], set[str]]:
+    """The columns that a plan's scans of files read, and those on which there are conditions."""
+    columns: set[str] = set()
+    filtered: set[str] = set()
+    nodes = list(plan)
+    for node in nodes:
+        nodes += node.get("children", [])
+        if "PARQUET" in node["name"]:
+            about = node.get("extra_info") or {}
+            filtered |= set(_WORD.findall(str(about.get("Filters"))))
+            columns |= set(_WORD.findall(str(about)))
+    return columns, filtered

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -149,6 +150,7 @@ def _work(task: _Task) -> tuple[Lines, dict[str, int]]:
     bucket = Bucket(task.bucket, open_reading_store(task.settings, task.bucket))
     read = Read()
     folder = task.path.parent / task.path.stem
+    shutil.rmtree(folder, ignore_errors=True)  # of the file before, or of an attempt that failed
     folder.mkdir()
     splitter = Splitter(bucket, read, splitting_of(*task.asked), folder, 1)
     splitter.here(task.share)

@@ -19,7 +19,7 @@ from support.archives import (
 )
 from support.stores import STORES, environ_of
 
-from hookshelf.reading import compact
+from hookshelf.reading import compact, split
 
 START = moment("2026-10-29T00:00")
 PEOPLE = [f"person{n}@example.com" for n in (1, 2, 3, 5, 8, 13, 21, 34)] + [
@@ -244,6 +244,24 @@ def test_two_compactors_at_once_leave_one_set_of_files(folder_environ):
     assert {change.state for change in archive.compact()} == {"unchanged"}
     for person in PEOPLE:
         assert found(archive, person) == brute_force(folder_environ, person)
+
+
+def test_days_that_several_processes_split_are_the_same(folder_environ, tmp_path, monkeypatch):
+    put(folder_environ, *traffic(7, START, 2.5, 40))
+    twin_environ = {**folder_environ, "ARCHIVE_FOLDER": str(tmp_path / "twin")}
+    shutil.copytree(folder_environ["ARCHIVE_FOLDER"], twin_environ["ARCHIVE_FOLDER"])
+    now = moment("2026-11-01T12:00")
+    list(archive_of(folder_environ, now).compact(processes=1))
+
+    monkeypatch.setattr(split, "_PAYS", 5)
+    list(archive_of(twin_environ, now).compact(processes=2))
+
+    one, other = (
+        list(archive_of(some, now).query("SELECT * FROM events"))
+        for some in (folder_environ, twin_environ)
+    )
+    assert one == other
+    assert len(one) > 60
 
 
 def test_a_month_that_is_sorted_in_ranges_is_the_same(folder_environ, tmp_path, monkeypatch):

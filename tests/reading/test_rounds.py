@@ -4,6 +4,7 @@ Each request waits until all of its round have come. Where one that is expected 
 sent after it was answered, the round never gets whole, and the test fails.
 """
 
+import random
 import shutil
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from support.archives import archive_of, brute_force, delivered, found, moment, 
 
 from hookshelf import Archive
 from hookshelf.reading import merge, raw
+from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import _probed
 from hookshelf.reading.store import open_reading_store
@@ -155,3 +157,67 @@ def test_many_raw_deliveries_are_told_of_while_they_are_read(folder_environ, mon
     list(archive_of(folder_environ, START, progress=lines.append).find("7@x"))
 
     assert lines == ["Read 10 of 25 raw deliveries", "Read 20 of 25 raw deliveries"]
+
+
+@pytest.fixture
+def heavy(folder_environ: dict[str, str]) -> dict[str, str]:
+    """A month whose `data` is most of it."""
+    chance = random.Random(1)
+    events = [
+        {
+            "email": f"p{n % 7}@x",
+            "event": "open",
+            "sg_event_id": f"i{n}",
+            "x": chance.randbytes(1_000).hex(),
+        }
+        for n in range(2_000)
+    ]
+    put(folder_environ, delivered(events, START), delivered(b"[]", START))
+    list(archive_of(folder_environ, moment("2026-11-02")).compact())
+    return folder_environ
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT type, count(*) FROM events_once GROUP BY type",
+        "SELECT count(*) FROM deliveries",
+        "SELECT subject, max(length(data)) FROM events WHERE id < 'i5' GROUP BY 1 ORDER BY 1",
+        "FROM events ORDER BY id LIMIT 3",
+        "SELECT events FROM events ORDER BY id LIMIT 2",
+        "SELECT delivery, metadata FROM deliveries ORDER BY delivery",
+        "SELECT 1; SELECT max(data) FROM events",
+        "SELECT column_name, min, max FROM (SUMMARIZE events)",
+        "DESCRIBE events",
+        'WITH them AS (SELECT "before" FROM events WHERE NOT derived) SELECT count(*) FROM them',
+    ],
+)
+def test_a_statement_gets_the_same_of_a_store_far_away(heavy, statement):
+    now = "2026-11-02"
+
+    near, distant = (
+        list(a.query(statement)) for a in (archive_of(heavy, moment(now)), far(heavy, now)[0])
+    )
+
+    assert distant == near != []
+
+
+def test_of_files_far_away_only_the_columns_that_are_asked_for_are_read(heavy):
+    size = sum(path.stat().st_size for path in bucket_of(heavy).rglob("*.parquet"))
+    near, (distant, _) = archive_of(heavy, moment("2026-11-02")), far(heavy, "2026-11-02")
+
+    counted = distant.count(["type", "subject"])
+
+    assert counted.rows == near.count(["type", "subject"]).rows
+    # The bloom filters lie before the footer, which is read with some bytes to spare.
+    assert counted.read.bytes < size / 3
+    assert list(distant.find(type="open")) == list(near.find(type="open"))
+
+
+def test_a_statement_that_means_nothing_reads_no_column(heavy):
+    archive, store = far(heavy, "2026-11-02")
+
+    with pytest.raises(BadQuestion):
+        archive.query("SELECT nothing FROM events")
+
+    assert sum(name.startswith("range") for name in store.requests) == 2
