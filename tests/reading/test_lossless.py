@@ -146,3 +146,63 @@ def test_compacted_files_hold_every_body_and_header_when_raw_is_gone(folder_envi
         assert (delivery.body, delivery.metadata) == (obj.body, obj.metadata)
         assert delivery.state == "compacted"
     assert [event.as_json() for event in archive.find(all=True)] == before
+
+
+MOST = 4 * 1024 * 1024  # bytes of a body
+LARGEST = {
+    "one string": b'["' + b"x" * (MOST - 4) + b'"]',
+    "small events": (b"[" + b",".join([b'{"email":"a@x"}'] * 2_000) + b"]").ljust(MOST),
+    "nested": b"[" * 400 + b" " * (MOST - 800) + b"]" * 400,
+    "a form": b"payload=" + b"%7B" * ((MOST - 8) // 3),
+    "no text": bytes(range(256)) * (MOST // 256),
+}
+
+
+@pytest.mark.slow
+def test_every_sample_and_outside_and_large_body_is_given_back_when_raw_is_gone(folder_environ):
+    outside = sorted(path for path in PAYLOADS.rglob("*.*") if path.stat().st_size <= MOST)
+    bodies = [
+        (folder.parent.name, path.read_bytes(), json.loads((folder / "headers.json").read_bytes()))
+        for path in sorted(SAMPLES.glob("*/*/body.*"))
+        for folder in [path.parent]
+    ]
+    bodies += [("generic", body, {}) for body in LARGEST.values()]
+    bodies += [(source.name, path.read_bytes(), {}) for path in outside for source in SOURCES]
+    objects = [
+        delivered(body, ARRIVED + timedelta(seconds=n), app="shop", source=source, headers=headers)
+        for n, (source, body, headers) in enumerate(bodies)
+    ]
+    put(folder_environ, *objects)
+    archive = archive_of(folder_environ, moment("2026-12-02"))
+    before = [event.as_json() for event in archive.find(all=True)]
+
+    list(archive.compact())
+    shutil.rmtree(Path(folder_environ["ARCHIVE_FOLDER"]) / "events" / "shop")
+
+    kept = {delivery.key: delivery for delivery in archive.deliveries(whole=True)}
+    assert kept.keys() == {obj.key for obj in objects}
+    for obj in objects:
+        assert (kept[obj.key].body, kept[obj.key].metadata) == (obj.body, obj.metadata), obj.key
+    assert [event.as_json() for event in archive.find(all=True)] == before
+    if not outside:
+        pytest.skip(f"samples and large bodies were given back; no payloads in {PAYLOADS}")
+
+
+@pytest.mark.slow
+@given(st.lists(jsons | st.binary(max_size=60), min_size=1, max_size=30, unique=True))
+@settings(max_examples=5)
+def test_any_bodies_are_given_back_when_raw_is_gone(tmp_path_factory, bodies):
+    folder = tmp_path_factory.mktemp("archive")
+    environ = {"ARCHIVE_FOLDER": str(folder), "ARCHIVE_BUCKETS": "events"}
+    objects = [
+        delivered(body, ARRIVED + timedelta(seconds=n), app="shop", source=source.name)
+        for n, (body, source) in enumerate(zip(bodies, SOURCES * 30, strict=False))
+    ]
+    put(environ, *objects)
+    archive = archive_of(environ, moment("2026-12-02"))
+    list(archive.compact())
+    shutil.rmtree(folder / "events" / "shop")
+
+    for obj in objects:
+        delivery = archive.delivery(obj.key)
+        assert (delivery.body, delivery.metadata) == (obj.body, obj.metadata)
