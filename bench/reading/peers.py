@@ -41,7 +41,7 @@ class HourlyGzip:
         """The ids of the events of an address, with zgrep in two processes."""
         pattern = f'"email":"{address}"'
         done = subprocess.run(
-            ["xargs", "-0", "-P", "2", "-n", "32", "zgrep", "-hF", pattern],
+            ["xargs", "-0", "-P", "2", "-n", "32", "zgrep", "-hF", "--line-buffered", pattern],
             input="\0".join(map(str, sorted(self.folder.iterdir()))),
             stdout=subprocess.PIPE,
             text=True,
