@@ -46,6 +46,10 @@ def signs_again(environ: Mapping[str, str], private_key: str | None) -> SignAgai
 
 
 def _signing(source: Source) -> Callable[[bytes, str, int], Mapping[str, str]]:
+    if source.sign_body:
+        raise MisuseError(
+            f"{source.name} signs in its body, which is sent as it is: leave out --re-sign"
+        )
     if source.sign is None:
         raise MisuseError(f"{source.name} does not sign: leave out --re-sign")
     return source.sign

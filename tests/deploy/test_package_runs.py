@@ -26,6 +26,7 @@ from support.lambda_runtime import Function, needs_linux, needs_x86_64, running
 from support.packaging import AARCH64, X86_64, machines
 from support.project import SAMPLES, TOKEN
 
+from chalicelib.responses import INVALID_TOKEN
 from chalicelib.sources import source_named
 from hookshelf.__main__ import main
 from hookshelf.deploy.package import (
@@ -181,7 +182,7 @@ def test_every_byte_comes_through(api: Api) -> None:
 def test_a_wrong_token_is_refused_and_nothing_is_kept(api: Api) -> None:
     status, answer = api.post(BATCH, signed(BATCH), app="batches", token="another-token")
 
-    assert (status, answer["reason"]) == (403, "Invalid token provided")
+    assert (status, answer["reason"]) == (403, INVALID_TOKEN.body["reason"])
     assert api.kept() == {}
 
 

@@ -645,9 +645,7 @@ class Accepting(FakeStage):
 
     def refuse(self, request: HttpRequest) -> HttpResponse | None:
         is_wrong = api_gateway.WRONG_TOKEN in request.url
-        return (
-            said(403, {"result": "fail", "reason": "Invalid token provided"}) if is_wrong else None
-        )
+        return said(403, {**responses.INVALID_TOKEN.body}) if is_wrong else None
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = super().__call__(request)
