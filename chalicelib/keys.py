@@ -32,8 +32,9 @@ _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PREFIX = rf"(?P<prefix>(?:{_SEGMENT}/){{0,8}})"
 _APP_NAME = re.compile(_APP)
 _PATH = rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
-# The layout of days, with `day_folder` and `hour_folder`: written differently here and there, it is
-# another one everywhere. What is read has to be written back the same, so patterns may be loose.
+# The layout of days, with `day_folder`, `hour_folder` and `day_in`: written differently here and
+# there, it is another one everywhere. What is read has to be written back the same, so patterns may
+# be loose.
 _OF_DAYS = "dt="  # what the first folder of every day begins with, and no app or path can
 _DAY = rf"{_OF_DAYS}(?P<date>\d{{4}}-\d\d-\d\d)"
 _HOUR = rf"{_DAY}/hh=\d\d"

@@ -63,7 +63,7 @@ def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[Ra
 
 
 def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
-    """The days that have raw deliveries; one LIST per 1,000 days."""
+    """The days that have raw deliveries: of each folder above days a LIST per 1,000 inside."""
     below = app_prefix(stream.prefix, stream.app)
     folders = list(filter(is_of_days, bucket.store.folders(read, below)))
     for _ in range(1, DAY_LEVELS):

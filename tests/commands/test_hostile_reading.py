@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from support.archives import archive_of, delivered, moment, put
 
 from chalicelib.archive import to_rejected
 from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.keys import day_folder, parse_key
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -78,6 +80,11 @@ COMMANDS = {
 HARMLESS = {"\n", "\t", "\ufeff"}
 
 
+def an_hour_later(key: str) -> str:
+    """The key of the same body, had it arrived then."""
+    return str(parse_key(key)._replace(arrived=ARRIVED + timedelta(hours=1)))
+
+
 @pytest.fixture
 def archive(folder_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ArchiveObject:
     """A delivery, a refused one, and foreign objects whose names and bytes are hostile."""
@@ -85,15 +92,15 @@ def archive(folder_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     obj = delivered([EVENT, KNOWN], ARRIVED, headers=HEADERS)
     metadata = {"source": "%1b[2J", "verdict": "\x1b[2J", "h-%1b[2J": "%1b[2J", "h-x": "%zz%1b"}
-    key = obj.key.replace("T12", "T13", 1).replace("hh=12", "hh=13")
-    foreign = ArchiveObject(key, NASTY.encode("utf-8", "replace"), "", metadata)
+    foreign = ArchiveObject(an_hour_later(obj.key), NASTY.encode("utf-8", "replace"), "", metadata)
     put(folder_environ, obj, foreign, delivered([KNOWN], ARRIVED.replace(minute=1)))
     refused = Delivery("shop", HEADERS, NASTY.encode("utf-8", "replace"), ARRIVED)
     open_store(from_environment(folder_environ), "events").put(
         to_rejected(refused, source_named("sendgrid"), prefix="", verdict="bad", reason=NASTY)
     )
     root = Path(folder_environ["ARCHIVE_FOLDER"]) / "events"
-    for name in ("\x1b[2J", "=1+1", "layer=events/app=\x1b[2J", "sendgrid/dt=\x1b[2J"):
+    no_day = day_folder(ARRIVED.date()).replace("2026", "\x1b[2J")
+    for name in ("\x1b[2J", "=1+1", "layer=events/app=\x1b[2J", f"sendgrid/{no_day}"):
         (root / name).mkdir(parents=True)
         (root / name / f"{ESCAPES[:-1]}.json").write_bytes(b"{}")
     return obj
@@ -107,8 +114,7 @@ def run(*arguments: str) -> Result:
 def test_nothing_in_an_archive_speaks_to_a_terminal(archive, folder_environ, state):
     if state == "compacted":
         list(archive_of(folder_environ, moment("2026-12-02")).compact())
-    foreign = archive.key.replace("T12", "T13", 1).replace("hh=12", "hh=13")
-    values = {"HASH": archive.key, "FOREIGN": foreign}
+    values = {"HASH": archive.key, "FOREIGN": an_hour_later(archive.key)}
 
     for name, words in COMMANDS.items():
         result = run(*(values.get(word, word) for word in words))

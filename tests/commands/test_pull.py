@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.archives import Objects, archive_of, delivered, moment, put, traffic
+from support.archives import (
+    Objects,
+    archive_of,
+    delivered,
+    is_delivery,
+    moment,
+    put,
+    traffic,
+)
 
 from chalicelib.archive import to_rejected
 from chalicelib.delivery import Delivery
+from chalicelib.keys import hour_folder
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -85,7 +94,10 @@ def test_every_command_gives_the_same_over_the_pulled_folder(environ, tmp_path, 
 def test_where_raw_is_gone_it_is_put_together_from_files(environ, tmp_path, compacted):
     before = output(environ, COMMANDS[0])
     objects = Objects(environ)
-    objects.delete(*(key for key in objects.keys("/hh=") if "dt=2026-11-20" not in key))
+    today = objects.deliveries("2026-11-20")
+    gone = [key for key in objects.deliveries() if key not in today]
+    assert today and gone
+    objects.delete(*gone)
     run(environ, "pull", str(tmp_path / "laptop"), *compacted)
 
     assert output(pulled(environ, tmp_path / "laptop"), COMMANDS[0]) == before
@@ -95,23 +107,23 @@ def test_a_range_is_that_range(environ, tmp_path):
     done = run(
         environ, "pull", str(tmp_path / "l"), "--since", "2026-11-17", "--until", "2026-11-17"
     )
-    keys = Objects(pulled(environ, tmp_path / "l")).keys()
+    objects = Objects(pulled(environ, tmp_path / "l"))
 
     assert done.exit_code == 0
-    assert keys and all("dt=2026-11-17" in key for key in keys)
+    assert objects.keys() == objects.deliveries("2026-11-17") != []
 
 
 def test_a_second_run_reads_only_what_is_missing_or_broken(environ, tmp_path):
     laptop = tmp_path / "laptop"
     run(environ, "pull", str(laptop))
     bucket = laptop / environ["ARCHIVE_BUCKETS"]
-    broken, gone, _ = [path for path in sorted(bucket.rglob("*.json")) if "hh=" in str(path)][:3]
+    broken, gone, _ = [bucket / key for key in Objects(pulled(environ, laptop)).deliveries()[:3]]
     whole = broken.read_bytes()
     broken.write_bytes(whole[:10])
     gone.unlink()
     done = run(environ, "pull", str(laptop), "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    states = {line["key"]: line["state"] for line in lines if "/hh=" in line["key"]}
+    states = {line["key"]: line["state"] for line in lines if is_delivery(line["key"])}
 
     assert broken.read_bytes() == whole
     assert {key for key, state in states.items() if state == "pulled"} == {
@@ -144,13 +156,11 @@ def test_interrupted_anywhere_the_next_run_makes_it_whole(environ, tmp_path, mon
 def test_hostile_keys_stay_inside(environ, tmp_path):
     objects = Objects(environ)
     name = "20261117T120000.000000Z-" + "0" * 64 + ".json"
-    for key in ("mail/dt=2026-11-17/hh=12/..%2f..%2fx", f"a/b/c/d/e/f/g/h/i/j/{name}"):
+    hour = hour_folder(moment("2026-11-17T12:00"))
+    for key in (f"mail/{hour}/..%2f..%2fx", f"a/b/c/d/e/f/g/h/i/j/{name}"):
         objects.write(key, b"hostile")
     if not objects.folder:
-        for key in (
-            f"../../outside/dt=2026-11-17/hh=12/{name}",
-            f"/etc/dt=2026-11-17/hh=12/{name}",
-        ):
+        for key in (f"../../outside/{hour}/{name}", f"/etc/{hour}/{name}"):
             objects.client.put_object(Bucket=objects.bucket, Key=key, Body=b"hostile")
     run(environ, "pull", str(tmp_path / "deep" / "laptop"))
     outside = [
@@ -176,7 +186,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(environ, tmp_path):
 
 def test_what_was_altered_is_pulled_as_it_is_and_named(folder_environ, tmp_path):
     put(folder_environ, delivered([{"email": "a@x"}], START))
-    (key,) = Objects(folder_environ).keys("/hh=")
+    (key,) = Objects(folder_environ).deliveries()
     Objects(folder_environ).write(key, b"[]")
     done = run(folder_environ, "pull", str(tmp_path / "laptop"))
 

@@ -126,8 +126,7 @@ def test_where_raw_has_gone_since_it_is_not_put_again(environ):
     configure(environ, secrets=[NEW])
     readmit(environ)
     list(archive_of(environ, NOW).compact())
-    objects = Objects(environ)
-    objects.delete(*objects.keys("/dt=2026-11-18/hh"))
+    Objects(environ).delete_deliveries("2026-11-18")
     readmit(environ)
 
     assert [d.state for d in archive_of(environ, NOW).deliveries()] == ["compacted"]

@@ -19,6 +19,7 @@ from support.rehearsal import ENVIRONMENT, deploy
 
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import ArchiveObject, Delivery
+from chalicelib.keys import day_prefix, hour_prefix
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -306,12 +307,13 @@ def test_what_was_refused_is_found_by_its_day(archive: Archive) -> None:
 def test_objects_that_are_not_ours_are_passed_over(archive: Archive) -> None:
     kept = archive.holds()
     sha = "0" * 64
+    hour, next_hour = (hour_prefix("", "shop", NOON + timedelta(hours=n)) for n in range(2))
     for key in (
         "README.txt",
         "shop/notes.json",
-        f"shop/dt=2026-11-20/hh=13/20261120T120000.000000Z-{sha}.json",
-        f"shop/dt=2026-11-20/hh=12/20261120T120000.000000Z-{sha}.exe",
-        f"_redacted/shop/dt=2026-11-20/{sha}.json",
+        f"{next_hour}20261120T120000.000000Z-{sha}.json",
+        f"{hour}20261120T120000.000000Z-{sha}.exe",
+        f"_redacted/{day_prefix('', 'shop', NOON.date())}{sha}.json",
         f"_rejected/shop/{sha}.bin",
         "_events/shop/2026-11-20.parquet",
     ):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ OF_BUCKETS = (
 apps = st.sampled_from(["shop", "a", "layer", "events-1", "manifests", "X_y-9"])
 segments = st.sampled_from(["in", "layer-events", "layer.events", "manifests", "m_", "a_manifests"])
 places = st.lists(segments, max_size=8).map(lambda path: "".join(f"{name}/" for name in path))
-moments = st.datetimes().map(lambda at: at.replace(year=2026, day=1))
+moments = st.datetimes(timezones=st.just(UTC)).map(lambda at: at.replace(year=2026, day=1))
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
@@ -51,7 +52,7 @@ digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 def raw_keys(draw: st.DrawFn) -> str:
     """Of a delivery, of one that was refused, or of one that was redacted."""
     prefix, app, at, digest = draw(places), draw(apps), draw(moments), draw(digests)
-    delivery = f"{prefix}{app}/dt={at:%Y-%m-%d}/hh={at:%H}/{keys.stamp(at)}-{digest}.json"
+    delivery = str(keys.DeliveryKey(prefix, app, at, digest, "json"))
     rejected = str(keys.RejectedKey(prefix, app, at.date(), digest, digest[:12]))
     return draw(st.sampled_from([delivery, rejected, f"{prefix}_redacted/{delivery}"]))
 

@@ -4,11 +4,14 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import PurePath
 
 import pytest
 from support.modules import EVERYTHING, PRODUCT, relative, tree_of
+
+from chalicelib.keys import day_folder, hour_folder, month_prefix
 
 
 @cache
@@ -242,14 +245,20 @@ def test_what_anybody_may_write_is_no_fact(code: str) -> None:
 
 # --- keys
 
+AT = datetime(2026, 11, 20, 23, tzinfo=UTC)
+# What folders of days and hours are called, but for what those of compacted files are, too.
+OF_DAYS = sorted(
+    {*re.findall(r"\w+=", hour_folder(AT))} - {*re.findall(r"\w+=", month_prefix("", "a", "m"))}
+)
 # What keys are made of. Docstrings and comments may show a key; only the grammar may spell one.
-OF_KEYS = re.compile(r"\b(dt|hh|month|layer)=|\b_(rejected|redacted|manifests)\b")
+OF_KEYS = re.compile(rf"\b({'|'.join(OF_DAYS)}|month=|layer=)|\b_(rejected|redacted|manifests)\b")
 GRAMMAR = "chalicelib/keys.py"
+FROZEN = "tests/receiving/test_keys.py"  # what that grammar has to give
 
 
-def spelled_keys(tree: ast.Module) -> list[str]:
+def spelled_keys(tree: ast.Module, parts: re.Pattern[str] = OF_KEYS) -> list[str]:
     """The texts of a module that hold a part of a key."""
-    return [text for text in texts(tree) if OF_KEYS.search(text)]
+    return [text for text in texts(tree) if parts.search(text)]
 
 
 def test_no_module_but_the_grammar_spells_a_key() -> None:
@@ -260,12 +269,22 @@ def test_no_module_but_the_grammar_spells_a_key() -> None:
     assert {name: found for name, tree in trees.items() if (found := spelled_keys(tree))} == {}
 
 
+def test_no_test_but_that_of_the_grammar_spells_the_folders_of_days() -> None:
+    """Another layout of days is a change of two files: no test fails, or passes for nothing."""
+    of_days = re.compile(rf"\b({'|'.join(OF_DAYS)})")
+    trees = trees_of("tests/")
+
+    assert OF_DAYS
+    assert spelled_keys(trees[FROZEN], of_days)
+    assert {name for name, tree in trees.items() if spelled_keys(tree, of_days)} == {FROZEN}
+
+
 @pytest.mark.parametrize(
     "code",
     [
-        'folder.startswith("dt=")',
-        'f"{prefix}{app}/dt={day}/hh={hour:02}/"',
-        'key.rpartition("/dt=")',
+        f'folder.startswith("{OF_DAYS[0]}")',
+        f'f"{{prefix}}{{app}}/{day_folder(AT.date())[:-2]}{{day}}/"',
+        f'key.rpartition("/{OF_DAYS[-1]}")',
         'events = f"layer=events/app={app}/month={month}/"',
         '(root / "_rejected").glob("*")',
         'f"_manifests/{app}/"',
@@ -276,7 +295,12 @@ def test_the_search_for_spelled_keys_sees_them(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["'Below _rejected/, by dt=.'", "def f():\n    'By dt=.'", "to_rejected('&app=shop')"]
+    "code",
+    [
+        f"'Below _rejected/, by {OF_DAYS[0]}.'",
+        f"def f():\n    'By {OF_DAYS[0]}.'",
+        "to_rejected('&app=shop')",
+    ],
 )
 def test_what_spells_no_key_is_let_be(code: str) -> None:
     assert not spelled_keys(ast.parse(code))

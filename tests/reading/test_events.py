@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.archives import archive_of, delivered, moment, put
 
+from chalicelib.keys import day_folder, hour_folder
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery, ReadingError
 
 NIGHT = moment("2026-11-20T23:59:59.999")
@@ -116,17 +117,18 @@ def test_times_are_arrival_to_the_microsecond_and_sorted_by_the_event(archive):
 
 def test_what_is_not_ours_in_the_bucket_changes_nothing(archive, folder_environ):
     root = Path(folder_environ["ARCHIVE_FOLDER"]) / "events"
+    day, hour = day_folder(NIGHT.date()), hour_folder(NIGHT)
     foreign = [
         "sendgrid/readme.txt",
-        "sendgrid/dt=2026-11-20/hh=23/x.json",
-        "sendgrid/dt=2026-11-20/hh=99/20261120T995959.000000Z-" + "0" * 64 + ".json",
-        "sendgrid/dt=nonsense/x",
+        f"sendgrid/{hour}/x.json",
+        f"sendgrid/{hour.replace('23', '99')}/20261120T995959.000000Z-{'0' * 64}.json",
+        f"sendgrid/{day.replace('20', 'nonsense')}/x",
         "layer=events/app=sendgrid/month=2026-11/2026-11-03.parquet",
         "layer=events/app=sendgrid/month=2026-11/part-0.parquet",
         "layer=events/app=.hidden/x",
         "layer=other/x",
         "_manifests/sendgrid/head",
-        "shop/sendgrid/dt=2026-11-20/hh=23/x.json",
+        f"shop/sendgrid/{hour}/x.json",
         "zz/'; DROP TABLE/x",
     ]
     for name in foreign:

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 from support import compacting
-from support.archives import archive_of, found, moment, put, scanned, traffic
+from support.archives import archive_of, found, is_delivery, moment, put, scanned, traffic
 from support.s3_servers import new_bucket
 from support.stores import STORES, environ_of
 
@@ -200,4 +200,6 @@ def _assert_finds(environ: dict[str, str], expected: dict[str, list[object]]) ->
 
 def _raw(environ: dict[str, str]) -> dict[str, object]:
     store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
-    return {entry.key: store.get(entry.key) for entry in store.list("") if "/dt=" in entry.key}
+    raw = {entry.key: store.get(entry.key) for entry in store.list("") if is_delivery(entry.key)}
+    assert raw
+    return raw

@@ -5,13 +5,12 @@ The first run fetches Spark and a Java, half a gigabyte, into build/.
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 from moto.server import DomainDispatcherApplication, create_backend_app
-from support.archives import archive_of, delivered, moment, put, traffic
+from support.archives import archive_of, delivered, is_delivery, moment, put, traffic
 from support.project import CREDENTIALS, PROJECT
 from support.spark import below, environ_of
 from support.tables import check_properties, plain, printed
 from werkzeug.serving import make_server
 
+from chalicelib.keys import day_of, parse_key
 from hookshelf.__main__ import main
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("spark")]
@@ -173,13 +173,13 @@ class Gate:
         self._application = application
         self._changed = threading.Condition()
         self.opened = False
-        self.waiting: set[str] = set()  # days of deliveries that somebody waits for
+        self.waiting: set[tuple[str, date]] = set()  # apps' days that somebody waits for
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        day = re.search(r"/(\w+/dt=[\d-]+)/hh=", environ["PATH_INFO"])
-        if environ["REQUEST_METHOD"] == "GET" and day:
+        key = environ["PATH_INFO"].removeprefix("/").partition("/")[2]  # after the bucket
+        if environ["REQUEST_METHOD"] == "GET" and is_delivery(key):
             with self._changed:
-                self.waiting.add(day[1])
+                self.waiting.add((parse_key(key).app, day_of(key)))
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self.opened)
         return self._application(environ, start_response)

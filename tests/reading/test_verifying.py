@@ -87,8 +87,7 @@ def test_what_is_compacted_gives_the_verdicts_that_raw_objects_gave(environ):
     before = states(environ)
     list(archive_of(environ, NOW).compact())
     beside = states(environ)
-    objects = Objects(environ)
-    objects.delete(*objects.keys("/dt="))
+    Objects(environ).delete_deliveries()
 
     assert before == beside == states(environ) == dict.fromkeys(raw, "verified")
 
@@ -98,8 +97,7 @@ def test_a_day_is_one_request_and_not_one_for_each_delivery(in_folder):
         received(in_folder, n, DAY + timedelta(minutes=n))
     archive = archive_of(in_folder, NOW)
     list(archive.compact())
-    objects = Objects(in_folder)
-    objects.delete(*objects.keys("/dt="))
+    Objects(in_folder).delete_deliveries()
     verified = archive_of(in_folder, NOW).verify()
     count = len(list(verified))
 
@@ -133,8 +131,7 @@ def test_only_what_arrived_in_a_time_range_is_checked(environ):
 
 def test_signatures_are_checked_in_other_processes_where_there_are_many(in_folder, monkeypatch):
     keys = two_days(in_folder)
-    objects = Objects(in_folder)
-    objects.delete(*objects.keys("/dt="))
+    Objects(in_folder).delete_deliveries()
     monkeypatch.setattr(checking, "PAYS", 2)
     monkeypatch.setattr(checking, "AT_A_TIME", 1)
 
@@ -185,7 +182,8 @@ def test_a_raw_object_that_is_gone_is_missing_only_where_raw_is_asked_for(enviro
 def test_without_raw_a_removed_file_is_what_it_held_that_is_missing(environ):
     keys = two_days(environ)
     objects = Objects(environ)
-    objects.delete(*objects.keys("/dt="), *objects.keys("/2026-11-19.parquet"))
+    objects.delete_deliveries()
+    objects.delete(*objects.keys("/2026-11-19.parquet"))
 
     assert faults(environ) == {(key, "missing") for key in keys[3:]}
 
@@ -208,7 +206,7 @@ def edited(path: Path, change: str, to: Path) -> None:
 def test_without_raw_what_was_altered_in_a_file_is_named(in_folder, tmp_path):
     keys = two_days(in_folder)
     objects = Objects(in_folder)
-    objects.delete(*objects.keys("/dt="))
+    objects.delete_deliveries()
     assert objects.folder
     file = objects.folder / objects.keys("/2026-11-18.parquet")[0]
     edited(
@@ -226,7 +224,7 @@ def test_without_raw_a_delivery_put_in_a_file_by_hand_is_added_and_the_other_mis
 ):
     keys = two_days(in_folder)
     objects = Objects(in_folder)
-    objects.delete(*objects.keys("/dt="))
+    objects.delete_deliveries()
     assert objects.folder
     file = objects.folder / objects.keys("/2026-11-18.parquet")[0]
     renamed = keys[1].replace("T080000.000000", "T080001.000000")
@@ -244,7 +242,7 @@ def test_without_raw_a_delivery_put_in_a_file_by_hand_is_added_and_the_other_mis
 def test_a_file_that_cannot_be_read_is_named_and_what_it_held(in_folder, spoil):
     keys = two_days(in_folder)
     objects = Objects(in_folder)
-    objects.delete(*objects.keys("/dt="))
+    objects.delete_deliveries()
     (file,) = objects.keys("/2026-11-18.parquet")
     objects.write(file, spoil(objects.body(file)))
 
@@ -262,8 +260,7 @@ def test_nothing_is_said_of_a_day_that_the_log_does_not_tell_about(environ):
 def test_what_retention_deleted_is_expired_and_in_order(environ):
     keys = two_days(environ)
     list(archive_of(environ, NOW).compact(keep=timedelta(days=1, hours=12)))
-    objects = Objects(environ)
-    objects.delete(*objects.keys("/dt=2026-11-18"))
+    Objects(environ).delete_deliveries("2026-11-18")
 
     assert states(environ) == {
         **dict.fromkeys(keys[:3], "None expired"),

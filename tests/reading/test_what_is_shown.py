@@ -9,6 +9,8 @@ import duckdb
 import pytest
 from support.archives import archive_of, delivered, moment, put, traffic
 
+from chalicelib.keys import day_folder, hour_folder
+
 NIGHT = moment("2026-10-31T23:59:59.999")  # the last moment of a day and of a month
 NEXT = NIGHT + timedelta(milliseconds=2)
 NOW = moment("2026-12-02")
@@ -24,14 +26,15 @@ HOSTILE = (
     '"__proto__":{"admin":1},"\\u001b[2J":1,"\'; DROP TABLE events; --":2,"\\u0000":3,"":4,'
     '"\\ud800":5,"email\\u0000":"x","<script>":6}'
 )
+DAY, HOUR = day_folder(NIGHT.date()), hour_folder(NIGHT)
 FOREIGN = [
-    "sendgrid/dt=2026-10-31/hh=23/20261031T235959.999000Z-short.json",
-    f"sendgrid/dt=2026-10-31/hh=24/20261031T235959.999000Z-{'0' * 64}.json",
-    f"sendgrid/dt=2026-10-31/hh=23/20261031T235959.999000Z-{'0' * 64}.parquet",
-    f"sendgrid/dt=2026-10-31/hh=23/..{'0' * 64}.json",
-    "sendgrid/dt='; DROP TABLE events; --/hh=23/x.json",
-    "sendgrid/dt=2026-10-31/hh=23/\x1b[2J.json",
-    "sendgrid.bak/dt=2026-10-31/x",
+    f"sendgrid/{HOUR}/20261031T235959.999000Z-short.json",
+    f"sendgrid/{HOUR.replace('23', '24')}/20261031T235959.999000Z-{'0' * 64}.json",
+    f"sendgrid/{HOUR}/20261031T235959.999000Z-{'0' * 64}.parquet",
+    f"sendgrid/{HOUR}/..{'0' * 64}.json",
+    f"sendgrid/{HOUR}/x.json".replace("2026", "'; DROP TABLE events; --"),
+    f"sendgrid/{HOUR}/\x1b[2J.json",
+    f"sendgrid.bak/{DAY}/x",
     "layer=events/app=sendgrid/month=2026-10/part-00000.parquet",
     "layer=events/app=sendgrid/month=2026-10/2026-10-31.parquet.crc",
     "layer=events/app=sendgrid/_SUCCESS",

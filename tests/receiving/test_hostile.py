@@ -4,6 +4,7 @@ import base64
 import json
 import os
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from support.project import TOKEN
 
 import app
 from chalicelib import responses
-from chalicelib.keys import RejectedKey, is_app, parse_key
+from chalicelib.keys import RejectedKey, day_folder, is_app, parse_key
 from chalicelib.metadata import headers_of
 from chalicelib.settings import BucketPath, from_environment
 from chalicelib.sources import source_named, source_names, source_of
@@ -69,7 +70,7 @@ HOSTILE = {
     "a command": f"$({BAIT})",
     "an encoded word": f"=?UTF-8?Q?{BAIT}?=",
     "one of our names": f"_rejected/{BAIT}",
-    "a partition": f"dt=2026-11-20/{BAIT}",
+    "a partition": f"{day_folder(date(2026, 11, 20))}/{BAIT}",
     "a bucket's ARN": f"arn:aws:s3:::{BAIT}",
     "an access point": ACCESS_POINT,
     "an access point and a way up": f"{ACCESS_POINT}/../{BAIT}",

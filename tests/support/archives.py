@@ -11,7 +11,7 @@ import boto3
 
 from chalicelib.archive import to_object
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.keys import UnknownKey, parse_key
+from chalicelib.keys import DeliveryKey, UnknownKey, day_of, parse_key
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -139,6 +139,14 @@ def found(archive: Archive, subject: str) -> list[tuple[Any, ...]]:
     ]
 
 
+def is_delivery(key: str) -> bool:
+    """Whether a key is that of a delivery: of nothing refused, compacted or foreign."""
+    try:
+        return isinstance(parse_key(key), DeliveryKey)
+    except UnknownKey:
+        return False
+
+
 class Objects:
     """The bucket as somebody else sees it who may write there."""
 
@@ -161,6 +169,17 @@ class Objects:
             listed = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
             keys = [entry["Key"] for entry in listed]
         return sorted(k for k in keys if containing in k and not k.endswith((".meta", "-lock")))
+
+    def deliveries(self, day: str = "") -> list[str]:
+        """The keys of what was received, of one day (`2026-11-18`, UTC) or of all."""
+        received = filter(is_delivery, self.keys())
+        return [key for key in received if day in ("", day_of(key).isoformat())]
+
+    def delete_deliveries(self, day: str = "") -> None:
+        """Delete what was received, of one day or of all; there has to be some."""
+        keys = self.deliveries(day)
+        assert keys
+        self.delete(*keys)
 
     def body(self, key: str) -> bytes:
         if self.folder:
