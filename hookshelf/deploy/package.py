@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -213,18 +213,27 @@ def with_chalice(python: Path, progress: Progress = silent) -> Path:
     installed = findpython.PythonVersion(python)
     chalice = f"chalice=={version('chalice')}"
     home = PROJECT_ROOT / "build" / f"python{installed.major}.{installed.minor}-{chalice}"
-    if not home.exists():
+
+    def install(new: Path) -> None:
         progress(f"Installing {chalice} for Python {installed.version} into {home}")
+        _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
+        _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
+
+    return filled_once(home, install) / "bin" / "python"
+
+
+def filled_once(home: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that `fill` fills the first time, whole or not at all; from then on as it is."""
+    if not home.exists():
         # Beside it first: two may do this at once, or one be interrupted.
         new = home.with_name(f"{home.name}-{os.getpid()}")
         try:
-            _run("venv", [str(python), "-m", "venv", "--clear", str(new)])
-            _run("pip", [str(new / "bin/python"), "-m", "pip", "install", "--quiet", chalice])
+            fill(new)
             with contextlib.suppress(OSError):  # the other was faster
                 new.rename(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-    return home / "bin" / "python"
+    return home
 
 
 def precompile(package: Path, python: Path) -> None:
@@ -345,9 +354,8 @@ def wheels(requirements: Path, architecture: str, python: Path) -> Path:
         f"{installed.major}.{installed.minor}",
     ]
     digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
-    home = PROJECT_ROOT / "build" / f"requirements-{digest}"
-    if not home.exists():
-        new = home.with_name(f"{home.name}-{os.getpid()}")  # two may do this at once
+
+    def install(new: Path) -> None:
         # AL2023 has glibc 2.34, and 3.11 runs on AL2 with 2.26.
         newest = 26 if (installed.major, installed.minor) == LEAVING else 34
         tags = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
@@ -355,14 +363,10 @@ def wheels(requirements: Path, architecture: str, python: Path) -> Path:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
         command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp"]
         command += [f"--python-version={installed.major}.{installed.minor}", *platforms]
-        try:
-            _run("pip", [*command, f"--target={new}", f"--requirement={requirements}"])
-            shutil.rmtree(new / "bin", ignore_errors=True)  # commands, which nobody runs there
-            with contextlib.suppress(OSError):  # the other was faster
-                new.rename(home)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-    return home
+        _run("pip", [*command, f"--target={new}", f"--requirement={requirements}"])
+        shutil.rmtree(new / "bin", ignore_errors=True)  # commands, which nobody runs there
+
+    return filled_once(PROJECT_ROOT / "build" / f"requirements-{digest}", install)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -7,7 +7,6 @@ which is in Lambda's runtime, and its standard library.
 import json
 import os
 import signal
-import subprocess
 import uuid
 import zipfile
 from collections import Counter
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from moto.s3.models import s3_backends
 from support.guarded_s3 import GuardedS3, guarded_s3
-from support.lambda_runtime import Function, needs_linux, needs_x86_64, running
+from support.lambda_runtime import Function, needs_linux, needs_x86_64, running, runtime_of
 from support.packaging import AARCH64, X86_64, machines
 from support.project import CREDENTIALS
 
@@ -30,7 +29,7 @@ from chalicelib.keys import events_prefix
 from chalicelib.sources import source_named
 from hookshelf import Archive
 from hookshelf.deploy import compactor, policies
-from hookshelf.deploy.package import best_python, with_chalice, zip_compactor
+from hookshelf.deploy.package import best_python, zip_compactor
 from hookshelf.local.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, needs_linux, pytest.mark.xdist_group("compactor")]
@@ -54,12 +53,10 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     python = best_python()
     made = zip_compactor(tmp_path_factory.mktemp("zip") / "compactor.zip", "x86_64", python)
-    folder, runtime = tmp_path_factory.mktemp("task"), tmp_path_factory.mktemp("runtime")
+    folder = tmp_path_factory.mktemp("task")
     with zipfile.ZipFile(made) as archive:
         archive.extractall(folder)
-    install = ["-m", "pip", "install", "--quiet", "--target", runtime, "awslambdaric", "boto3"]
-    subprocess.run([with_chalice(python), *install], check=True, stderr=subprocess.DEVNULL)
-    return Built(made, folder, [python, "-S"], runtime)
+    return Built(made, folder, [python, "-S"], runtime_of(python, "boto3"))
 
 
 @dataclass

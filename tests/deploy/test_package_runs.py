@@ -5,7 +5,6 @@ standard library, and puts what it is sent into an S3 server over HTTP.
 """
 
 import json
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +21,7 @@ import findpython
 import pytest
 from click.testing import CliRunner
 from support.api_gateway import Front
-from support.lambda_runtime import Function, needs_linux, needs_x86_64, running
+from support.lambda_runtime import Function, needs_linux, needs_x86_64, running, runtime_of
 from support.packaging import AARCH64, X86_64, machines
 from support.project import SAMPLES, TOKEN
 
@@ -35,7 +34,6 @@ from hookshelf.deploy.package import (
     PackageRequest,
     best_python,
     build,
-    with_chalice,
 )
 from hookshelf.local import tryout
 
@@ -71,13 +69,11 @@ class Built:
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     python = best_python() if request.param == "newest" else other_python()
     package = build(ORDER, tmp_path_factory.mktemp("build"), python=python)
-    folder, client = tmp_path_factory.mktemp("task"), tmp_path_factory.mktemp("client")
+    folder = tmp_path_factory.mktemp("task")
     with zipfile.ZipFile(package.zip) as archive:
         archive.extractall(folder)
     (folder / "chalicelib" / "apps.json").write_text(json.dumps({"batches": BATCHES}))
-    install = ["-m", "pip", "install", "--quiet", "--target", client, "awslambdaric"]
-    subprocess.run([with_chalice(python), *install], check=True, stderr=subprocess.DEVNULL)
-    return Built(package, folder, [python, "-S"], client)
+    return Built(package, folder, [python, "-S"], runtime_of(python))
 
 
 def other_python() -> Path:

@@ -9,7 +9,7 @@ import pytest
 from support.local_server import copy_of_project, curl, fresh_shell, serving
 from support.pages import commands, section, text_of, transcript
 from support.project import PROJECT, SAMPLES
-from support.shell import installed_copy, run, shape
+from support.shell import installed_copy, pip_from_wheels, run, shape
 
 README = text_of("README.md")
 SENT = SAMPLES / "sendgrid" / "batch" / "body.json"
@@ -45,11 +45,12 @@ def test_make_run_serves_what_is_installed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_two_commands_work_from_nothing(project: Path) -> None:
     # Installed first, as what that prints is not the server's.
-    subprocess.run(["make", ".venv/run.done"], cwd=project, env=fresh_shell(), check=True)
+    environ = fresh_shell() | pip_from_wheels(project)
+    subprocess.run(["make", ".venv/run.done"], cwd=project, env=environ, check=True)
     with serving(project, f"{MAKE_RUN} PORT={{port}}") as server:
         status, _ = curl(server)
     # The tests are only collected: this one would run itself for ever.
-    environ = fresh_shell() | {"PYTEST_ADDOPTS": "--collect-only"}
+    environ["PYTEST_ADDOPTS"] = "--collect-only"
     done = subprocess.run(
         MAKE_TEST.split(), cwd=project, env=environ, capture_output=True, text=True
     )

@@ -16,7 +16,7 @@ import pytest
 from support.local_server import copy_of_project, fresh_shell, serving
 from support.pages import blocks, commands, leaves, section, table, text_of, transcript
 from support.project import PROJECT, post
-from support.shell import installed_copy, run, shape
+from support.shell import installed_copy, pip_from_wheels, run, shape
 from support.stage import deploy, live, shell
 
 from chalicelib import bodies, keys, metadata, responses, sources, tokens
@@ -241,8 +241,9 @@ def test_the_last_of_the_lines_by_hand_serves(installed: Path) -> None:
 
 @pytest.mark.slow
 def test_the_lines_by_hand_serve_from_nothing(project: Path) -> None:
+    environ = fresh_shell() | pip_from_wheels(project)
     for line in BY_HAND[:2]:
-        subprocess.run(line, shell=True, cwd=project, env=fresh_shell(), check=True)
+        subprocess.run(line, shell=True, cwd=project, env=environ, check=True)
 
     assert serves_by_hand(project)
 

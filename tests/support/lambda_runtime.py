@@ -23,7 +23,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import findpython
 import pytest
+
+from hookshelf.deploy.package import filled_once, with_chalice
+from support.project import PROJECT
 
 SECONDS = 60  # for a process to start, on a machine busy with other tests
 
@@ -33,6 +37,19 @@ needs_linux = pytest.mark.skipif(
 needs_x86_64 = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="this machine cannot run the zip for x86_64"
 )
+
+
+def runtime_of(python: Path, *libraries: str) -> Path:
+    """A folder of build/ with Lambda's runtime client, for a Python, and more that is there."""
+    version = findpython.PythonVersion(python)
+    names = ["awslambdaric", *libraries]
+    home = PROJECT / "build" / f"python{version.major}.{version.minor}-{'-'.join(names)}"
+
+    def install(new: Path) -> None:
+        command = [with_chalice(python), "-m", "pip", "install", "--quiet", "--target", new]
+        subprocess.run([*command, *names], check=True, stderr=subprocess.DEVNULL)
+
+    return filled_once(home, install)
 
 
 @dataclass

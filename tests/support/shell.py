@@ -1,11 +1,15 @@
 """The commands of a page, run as a reader would."""
 
 import re
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
-from support.local_server import SECONDS, Server, copy_of_project
+from hookshelf.deploy.package import filled_once
+from support.local_server import SECONDS, Server, copy_of_project, fresh_shell
+from support.project import PROJECT
 
 
 def installed_copy(to: Path) -> Path:
@@ -19,6 +23,26 @@ def installed_copy(to: Path) -> Path:
     for name in ("run.done", "test.done"):
         (venv / name).touch()
     return project
+
+
+def pip_from_wheels(project: Path) -> dict[str, str]:
+    """What makes pip install from wheels, fetched the first time: then it needs no network."""
+    python = shutil.which("python3", path=fresh_shell()["PATH"])
+    version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
+    files = ("requirements.txt", "requirements-dev.txt", "pyproject.toml")
+    wanted = [version.stdout.encode(), *((project / name).read_bytes() for name in files)]
+    digest = sha256(b"".join(wanted)).hexdigest()[:12]
+
+    def fetch(new: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", python, "wheel", "--quiet", "-w", new]
+        for what in (
+            ["--require-hashes", "--requirement=requirements.txt"],
+            ["--requirement=requirements-dev.txt", "setuptools>=77"],  # it builds hookshelf
+        ):
+            subprocess.run([*pip, *what], cwd=project, check=True)
+
+    wheels = filled_once(PROJECT / "build" / f"wheels-{digest}", fetch)
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
 
 
 def run(command: str, server: Server) -> str:
