@@ -411,9 +411,12 @@ class _Work:
             overlapping=is_overlapping,
             cuts=_cuts(files),
         )
-        merged = self.engine.merge(parts, path)
-        for file in files:
-            self.bucket.check(file.entry)
+        try:
+            merged = self.engine.merge(parts, path)
+        except Exception:  # of a file that another writer deleted DuckDB says whatever it meets
+            self._check_files(files)
+            raise
+        self._check_files(files)
         altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
         held = self._proved(merged, parts, splitter.lines.keys, altered)
         footer = replace(
@@ -569,6 +572,11 @@ class _Work:
 
     def _local(self, file: CompactedFile) -> Path:
         return self.bucket.whole(self.read, file.entry)
+
+    def _check_files(self, files: Iterable[CompactedFile]) -> None:
+        """Raise Gone where what was read is no longer what was listed."""
+        for file in files:
+            self.bucket.check(file.entry)
 
     def _erased(self) -> set[str]:
         return {key for entry in self.pending if entry.kind == "erase" for key in entry.removed}

@@ -22,6 +22,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import parse_key
 from chalicelib.settings import from_environment
 from chalicelib.store import open_store
+from hookshelf.reading.merge import Engine, Merged, Parts
 
 START = moment("2026-10-30T21:00")
 PEOPLE = [f"person{n}@example.com" for n in range(1, 7)]
@@ -105,6 +106,28 @@ def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(en
     _assert_finds(environ, scanned(environ))
     assert {c.state for c in archive_of(environ, LATER).compact()} == {"unchanged"}
     assert _raw(environ) == raw
+
+
+def test_files_that_another_compactor_deletes_before_they_are_merged_stop_no_compactor(
+    folder_environ, monkeypatch
+):
+    _filled(folder_environ)
+    expected = scanned(folder_environ)
+    merge = Engine.merge
+    overtaken = []
+
+    def slow(engine: Engine, parts: Parts, path: Path) -> Merged:
+        if parts.files and not overtaken:
+            overtaken.extend(parts.files)
+            list(archive_of(folder_environ, moment(NOW)).compact())
+        return merge(engine, parts, path)
+
+    monkeypatch.setattr(Engine, "merge", slow)
+    list(archive_of(folder_environ, moment(NOW)).compact())
+
+    assert overtaken
+    _assert_finds(folder_environ, expected)
+    assert {c.state for c in archive_of(folder_environ, moment(NOW)).compact()} == {"unchanged"}
 
 
 def test_a_file_left_over_beside_its_month_shows_nothing_twice(folder_environ):
