@@ -64,7 +64,8 @@ def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
     spans = _spans(obj.body, events)
     arrived = _milliseconds(key.arrived.isoformat(timespec="microseconds"))
     verdict = _text(obj.metadata.get("verdict", "unchecked")) if is_same(obj, key) else "bad"
-    metadata = {_text(name): _text(value) for name, value in obj.metadata.items()}
+    # By name: S3 clients give it in another order at each GET, and a file is the same bytes always.
+    metadata = {_text(name): _text(value) for name, value in sorted(obj.metadata.items())}
     if not events:
         return [
             Row("", arrived, "", "", "", source.name, verdict, arrived, obj.key, 0, 0,

@@ -76,6 +76,20 @@ def test_days_that_are_compacted_apart_become_the_files_that_compact_writes(envi
     assert found(archive, PERSON) == brute_force(twin, PERSON)
 
 
+def test_files_are_the_same_in_whatever_order_a_store_gives_metadata(environ):
+    twin = twin_of(environ)
+    stored = list((Path(twin["ARCHIVE_FOLDER"]) / "events").rglob("*.meta"))
+    for path in stored:
+        metadata = json.loads(path.read_bytes())
+        path.write_text(json.dumps(dict(reversed(metadata.items()))), encoding="utf-8")
+
+    list(archive_of(environ, NOW).compact())
+    list(archive_of(twin, NOW).compact())
+
+    assert stored
+    assert written_in(twin) == written_in(environ)
+
+
 def test_who_is_stopped_after_the_log_is_written_logs_nothing_twice(environ):
     twin = twin_of(environ)
     list(archive_of(environ, NOW).compact())

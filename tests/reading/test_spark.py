@@ -223,8 +223,8 @@ def s3(endpoint: str) -> Any:
 
 
 def written_to(client: Any, bucket: str) -> dict[str, bytes]:
-    """Every compacted file, by its key."""
-    listed = client.list_objects_v2(Bucket=bucket, Prefix="layer=events/")["Contents"]
+    """Every compacted file, by key; not `_conditions`, with which the command tries the server."""
+    listed = client.list_objects_v2(Bucket=bucket, Prefix="layer=events/app=")["Contents"]
     keys = [entry["Key"] for entry in listed]
     return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
