@@ -18,7 +18,7 @@ from bench.receive.bucket import Bucket
 from bench.receive.install import InstallError, install
 from bench.receive.measure import Samples, interleaved
 from bench.receive.ratios import Judged, Limit, Rounds, judge
-from bench.receive.report import BUNDLED, CONVENTIONAL, FLOOR, NODE, Report
+from bench.receive.report import BUNDLED, CONVENTIONAL, FLOOR, LARGEST, NODE, Report
 from bench.receive.runtime import Function, FunctionFailed
 from bench.receive.throttle import throttle
 
@@ -29,7 +29,7 @@ MINUTES = 36  # no round begins later
 BODY_ROUNDS = 5  # of the large bodies, at most: they differ by more than noise
 SHARED = (OURS, SIGNED, NODE, BUNDLED, CONVENTIONAL, "boto3 alone")  # under a share of a CPU
 LARGEST_ZIP = 15.0  # MB of 1,000,000 bytes
-LARGEST_PEAK = 200.0  # MB, while a body of 4 MiB is received
+LARGEST_PEAK = 200.0  # MB, while the largest body is received
 
 LIMITS = (
     Limit("1", "first delivery against bundled Node", "first", OURS, 0.62, BUNDLED, aim=0.47),
@@ -152,7 +152,7 @@ def _bodies(
             for name in (OURS, BUNDLED)
             if name in functions
         }
-        say(f"4 MiB of {shape}")
+        say(f"{LARGEST} of {shape}")
         bodies[shape] = interleaved(rounds, measures, lambda text: None)
     return bodies
 

@@ -13,10 +13,12 @@ from typing import Any
 from bench.receive import cost
 from bench.receive.measure import Samples
 from bench.receive.ratios import Judged, Verdict, ratios, spread
+from chalicelib.responses import MAX_BODY
 
 NODE, BUNDLED = "Node", "Node, bundled"
 CONVENTIONAL, FLOOR = "Chalice, pydantic, boto3", "empty Python"
 ABSENT = "–"
+LARGEST = f"{MAX_BODY / 2**20:g} MiB"  # the largest body that is accepted
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Report:
             "### Spawn to first stored delivery, and warm\n\n" + self._full_speed(),
             "### Under the share of a CPU that comes with the memory\n\n" + self._shares(),
             "### Memory by time and by money\n\n" + self._memory(),
-            "### Bodies of 4 MiB\n\n" + self._bodies(),
+            f"### Bodies of {LARGEST}\n\n" + self._bodies(),
             "### What must hold\n\n" + self._limits(),
         ]
         return "\n\n".join(parts)
@@ -139,7 +141,7 @@ class Report:
                 row.append(f"{invoke:.0f} ms, {peak:.0f} MB")
             rows.append(row)
         names = list(next(iter(self.bodies.values()), {}))
-        return _table(["4 MiB of", *names], rows)
+        return _table([f"{LARGEST} of", *names], rows)
 
     def _limits(self) -> str:
         rows = []

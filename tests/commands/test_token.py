@@ -408,7 +408,7 @@ def test_revoking_the_old_ones_leaves_the_newest_usable_one(moto_endpoint: str, 
     assert "Revoked: none" in again.stdout
 
 
-def test_revoking_all_closes_the_door_so_that_senders_try_again(
+def test_revoking_all_closes_the_stage_so_that_senders_try_again(
     moto_endpoint: str, run: Run, post: Post
 ) -> None:
     stage = deploy(moto_endpoint, validToken="one,two")
@@ -423,7 +423,7 @@ def test_revoking_all_closes_the_door_so_that_senders_try_again(
     assert post(live(moto_endpoint, stage), token) == 200
 
 
-def test_what_closed_a_door_is_no_token_to_revoke(moto_endpoint: str, run: Run) -> None:
+def test_what_closed_a_stage_is_no_token_to_revoke(moto_endpoint: str, run: Run) -> None:
     stage = deploy(moto_endpoint, validToken=CLOSED)
     by_name = run("revoke", fingerprint(CLOSED), "--stage", stage.stage)
     every = run("revoke", "--all", "--stage", stage.stage)

@@ -230,10 +230,12 @@ def test_every_make_command_has_its_target_and_variables(command: str) -> None:
 
 
 def aws_commands() -> list[str]:
-    """Each use of `aws` here and in docs/doors.md, those within another command too."""
-    doors = (PROJECT / "docs" / "doors.md").read_text(encoding="utf-8").replace("\\\n", "")
+    """Each use of `aws` here and in docs/entry-points.md, those within another command too."""
+    entry_points = (
+        (PROJECT / "docs" / "entry-points.md").read_text(encoding="utf-8").replace("\\\n", "")
+    )
     found = []
-    for text in [*lines(), *spans(), *lines(doors)]:
+    for text in [*lines(), *spans(), *lines(entry_points)]:
         inner = re.findall(r"\$\((aws [^()]*)\)", text)
         outer = re.sub(r"\$\(aws [^()]*\)", "X", text).removeprefix("QUEUE=")
         found += [part for part in [outer, *inner] if part.startswith("aws ")]

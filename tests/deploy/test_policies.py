@@ -146,7 +146,7 @@ def test_a_deny_may_be_as_wide_as_it_likes() -> None:
     assert wide({"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}) == []
 
 
-def test_the_doors_may_put_objects_and_write_their_own_logs_and_no_more() -> None:
+def test_the_entry_points_may_put_objects_and_write_their_own_logs_and_no_more() -> None:
     found = policies("prod", BUCKET)
 
     assert actions(found["api_handler"]) == actions(found["deliver"])

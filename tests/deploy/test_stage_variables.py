@@ -192,7 +192,7 @@ def test_the_fingerprint_of_a_hash_in_capitals_is_the_same() -> None:
 @given(st.text(st.sampled_from("ab,: \t\0é\ud800") | st.characters(), max_size=40))
 @example("sha256:" + "A" * 64)
 @example(f"sha256:,{CLOSED},sha256:{sha256(b'').hexdigest()}")
-def test_a_member_is_usable_exactly_where_the_door_lets_someone_in(value: str) -> None:
+def test_a_member_is_usable_exactly_where_someone_is_let_in(value: str) -> None:
     try:
         tokens.check_token({"validToken": value}, None, "nobody-s")
     except tokens.NoToken:
@@ -209,7 +209,7 @@ def test_a_member_is_added_last_and_all_others_stay() -> None:
     assert added("one, sha256:bad,two", "new") == "one,sha256:bad,two,new"
 
 
-def test_opening_a_closed_door_takes_away_what_closed_it() -> None:
+def test_opening_a_closed_stage_takes_away_what_closed_it() -> None:
     assert added(CLOSED, "new") == "new"
     assert added(f"one,{CLOSED},", "new") == "one,new"
 

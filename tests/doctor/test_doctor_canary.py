@@ -1,4 +1,4 @@
-"""`hookshelf doctor --canary` posts to the live door, and reads back what it stored."""
+"""`hookshelf doctor --canary` posts to the live stage, and reads back what it stored."""
 
 import base64
 import copy

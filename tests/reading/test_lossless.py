@@ -15,6 +15,7 @@ from chalicelib import events as plain
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
 from chalicelib.keys import DeliveryKey, parse_key
+from chalicelib.responses import MAX_BODY
 from chalicelib.sources import source_named, source_names
 from hookshelf.reading.quick import Msgspec
 from hookshelf.reading.rows import is_same, rebuilt, to_rows
@@ -148,19 +149,18 @@ def test_compacted_files_hold_every_body_and_header_when_raw_is_gone(folder_envi
     assert [event.as_json() for event in archive.find(all=True)] == before
 
 
-MOST = 4 * 1024 * 1024  # bytes of a body
 LARGEST = {
-    "one string": b'["' + b"x" * (MOST - 4) + b'"]',
-    "small events": (b"[" + b",".join([b'{"email":"a@x"}'] * 2_000) + b"]").ljust(MOST),
-    "nested": b"[" * 400 + b" " * (MOST - 800) + b"]" * 400,
-    "a form": b"payload=" + b"%7B" * ((MOST - 8) // 3),
-    "no text": bytes(range(256)) * (MOST // 256),
+    "one string": b'["' + b"x" * (MAX_BODY - 4) + b'"]',
+    "small events": (b"[" + b",".join([b'{"email":"a@x"}'] * 2_000) + b"]").ljust(MAX_BODY),
+    "nested": b"[" * 400 + b" " * (MAX_BODY - 800) + b"]" * 400,
+    "a form": b"payload=" + b"%7B" * ((MAX_BODY - 8) // 3),
+    "no text": bytes(range(256)) * (MAX_BODY // 256),
 }
 
 
 @pytest.mark.slow
 def test_every_sample_and_outside_and_large_body_is_given_back_when_raw_is_gone(folder_environ):
-    outside = sorted(path for path in PAYLOADS.rglob("*.*") if path.stat().st_size <= MOST)
+    outside = sorted(path for path in PAYLOADS.rglob("*.*") if path.stat().st_size <= MAX_BODY)
     bodies = [
         (folder.parent.name, path.read_bytes(), json.loads((folder / "headers.json").read_bytes()))
         for path in sorted(SAMPLES.glob("*/*/body.*"))

@@ -293,7 +293,7 @@ def in_short(value: Any) -> str:
 
 
 @pytest.mark.parametrize("entry", GOOD, ids=in_short)
-def test_what_the_door_accepts_the_model_accepts(
+def test_what_receiving_accepts_the_model_accepts(
     write: FILES, monkeypatch: pytest.MonkeyPatch, entry: Any
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THIS_TEST", CANARY)
@@ -360,18 +360,18 @@ LIKELY_VALUES = {
     "principals": st.lists(ANY_TEXT, max_size=2),
     "paths": st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2),
 }
-AT_THE_DOOR = sorted(apps.FIELDS.keys() - {"usual_gap"})  # which only deploying looks at
+RECEIVING_FIELDS = sorted(apps.FIELDS.keys() - {"usual_gap"})  # which only deploying looks at
 ENTRIES = (
     st.fixed_dictionaries({}, optional=LIKELY_VALUES)
-    | st.fixed_dictionaries({}, optional={name: ANY_VALUE for name in AT_THE_DOOR})
-    | st.dictionaries(st.sampled_from([*AT_THE_DOOR, "", "Source"]), ANY_VALUE, max_size=3)
+    | st.fixed_dictionaries({}, optional={name: ANY_VALUE for name in RECEIVING_FIELDS})
+    | st.dictionaries(st.sampled_from([*RECEIVING_FIELDS, "", "Source"]), ANY_VALUE, max_size=3)
     | ANY_VALUE
 )
 
 
 @settings(max_examples=300)
 @given(entry=ENTRIES)
-def test_the_model_and_the_door_agree_about_every_entry(
+def test_the_model_and_receiving_agree_about_every_entry(
     tmp_path_factory: pytest.TempPathFactory, entry: Any
 ) -> None:
     file = tmp_path_factory.mktemp("apps") / "apps.json"
@@ -392,7 +392,7 @@ def accepts(read: Callable[[], object]) -> bool:
     return True
 
 
-def test_the_model_and_the_door_know_the_same_fields() -> None:
+def test_the_model_and_receiving_know_the_same_fields() -> None:
     assert set(models.AppModel.model_fields) == set(apps.FIELDS)
 
 

@@ -526,7 +526,7 @@ def test_to_lambda_a_store_that_fails_is_an_error(function: Function, tmp_path: 
 
 
 def test_the_command_in_the_manual_works(tmp_path: Path) -> None:
-    manual = (PROJECT / "docs" / "doors.md").read_text()
+    manual = (PROJECT / "docs" / "entry-points.md").read_text()
     [command] = re.findall(r"```sh\n(ARCHIVE_FOLDER=[^`]*)```", manual)
     command = command.replace("./archive", shlex.quote(str(tmp_path / "archive")))
     done = subprocess.run(

@@ -22,17 +22,21 @@ from chalicelib.keys import (
     app_in,
     app_prefix,
     by_arrival,
+    conditions_key,
     day_folder,
     day_in,
     day_of,
     day_prefix,
     events_prefix,
+    hour_folder,
     hour_prefix,
     is_app,
     is_of_days,
     is_path,
     is_reserved,
     manifest_prefix,
+    month_prefix,
+    months_in,
     parse_events,
     parse_key,
     parse_manifest,
@@ -40,6 +44,7 @@ from chalicelib.keys import (
     past_rejected,
     rejected_prefix,
     seek,
+    stamp,
 )
 
 DIGEST = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -404,7 +409,23 @@ def test_each_kind_of_key_lies_below_its_own_prefix():
     assert rejected_prefix("p/", "shop") == "p/_rejected/shop/"
     assert events_prefix("p/") == "p/layer=events/"
     assert events_prefix("p/", "shop") == "p/layer=events/app=shop/"
+    assert month_prefix("p/", "shop", "2026-01") == "p/layer=events/app=shop/month=2026-01/"
+    assert conditions_key("p/") == "p/layer=events/_conditions"
     assert manifest_prefix("p/", "shop") == "p/_manifests/shop/"
+
+
+def test_the_parts_of_keys_are_written_and_read_like_this():
+    at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+    assert day_folder(date(2026, 1, 2)) == "dt=2026-01-02"
+    assert hour_folder(at) == "dt=2026-01-02/hh=03"
+    assert stamp(at) == "20260102T030405.000006Z"
+    assert stamp(at.replace(microsecond=0)) == "20260102T030405.000000Z"
+    assert months_in(["month=2026-01", "shop", "month=2026-02", "app=shop"]) == [
+        "2026-01",
+        "2026-02",
+    ]
+    assert months_in([]) == []
 
 
 def test_a_listing_begins_right_before_what_arrived_at_a_moment():
@@ -421,6 +442,9 @@ def test_a_listing_goes_on_behind_all_of_an_app_and_before_what_is_next_to_it():
     refused = RejectedKey("p/", "shop", date.max, "f" * 64, "f" * 12)
     of_next_app = RejectedKey("p/", "shop2", date(2026, 1, 1), DIGEST)
 
+    assert past_deliveries("p/", "shop") == "p/shop/dt=9999-12-31/~"
+    assert past_rejected("p/", "shop") == "p/_rejected/shop/~"
+    assert past_rejected("p/") == "p/_rejected/~"
     assert str(last) < past_deliveries("p/", "shop") < "p/shop/events/" < "p/shop2/"
     assert str(refused) < past_rejected("p/", "shop") < str(of_next_app) < past_rejected("p/")
     assert past_rejected("p/") < "p/a/"

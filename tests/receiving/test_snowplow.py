@@ -1116,10 +1116,10 @@ def test_a_description_that_cannot_be_read_raises(described: Describe) -> None:
         track(notification(PUT), SimpleNamespace(invoked_function_arn=arn))
 
 
-# Beside the other doors.
+# Beside the other entry points.
 
 
-def test_the_http_door_does_not_load_what_this_one_needs() -> None:
+def test_the_http_routes_do_not_load_what_this_one_needs() -> None:
     script = (
         "import sys, app; "
         "print([name for name in ('requests', 'snowplow_tracker', 'pydantic', 'boto3') "

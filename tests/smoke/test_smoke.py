@@ -538,7 +538,7 @@ def target(fake: FakeStage, **operations: Any) -> Played:
     functions = {
         name: function_name("smoke", name) for name in ("api_handler", "deliver", COMPACTOR)
     }
-    deployment = Deployment("smoke", "stack", "api-1", "https://door.example/api", functions)
+    deployment = Deployment("smoke", "stack", "api-1", "https://api.example/api", functions)
     return Played(
         deployment,
         ACCOUNT,
@@ -588,7 +588,7 @@ def test_stage_variables_that_a_redeploy_changes_fail(after: dict[str, str], see
     assert api_gateway.survives_redeploy.run(played) == Outcome(seen, False)
 
 
-def test_a_token_that_the_door_does_not_know_fails_though_the_variables_are_there() -> None:
+def test_a_token_that_the_stage_does_not_know_fails_though_the_variables_are_there() -> None:
     def reject(request: HttpRequest) -> HttpResponse | None:
         return None if "token=old" in request.url else said(403, {"result": "fail"})
 
@@ -679,7 +679,7 @@ def test_a_response_that_differs_by_accept_fails(accept: str | None) -> None:
 
 def test_a_path_that_there_is_not_is_refused_in_readable_json() -> None:
     def refuse(request: HttpRequest) -> HttpResponse:
-        assert request.url == "https://door.example/api/no-such-path"
+        assert request.url == "https://api.example/api/no-such-path"
         return said(403, NO_SUCH_PATH)
 
     def refuse_without_accept(request: HttpRequest) -> HttpResponse:
@@ -1216,7 +1216,7 @@ RESOURCES = {
         {"LogicalResourceId": logical, "PhysicalResourceId": id, "ResourceType": type}
         for logical, id, type in [
             ("DeliverDeadLetters", "https://sqs/queue", QUEUE),
-            ("APIHandlerLogs", "door-logs", GROUPS),
+            ("APIHandlerLogs", "api-logs", GROUPS),
             ("DeliverLogs", "deliver-logs", GROUPS),
         ]
     ]
@@ -1260,7 +1260,7 @@ def logs(*, leak: str = "", metrics: str = "hookshelf/smoke", is_there: bool = T
 
     def lines(logGroupName: str, **_: Any) -> dict[str, Any]:
         counted = {"Responses": 1, "_aws": {"CloudWatchMetrics": [{"Namespace": metrics}]}}
-        keys = fake.objects if is_there and logGroupName == "door-logs" else ()
+        keys = fake.objects if is_there and logGroupName == "api-logs" else ()
         written = [json.dumps({"key": key} | counted) for key in keys]
         own = ["not JSON", leak] if logGroupName == "API-Gateway-Execution-Logs_api-1/api" else []
         return {"events": [{"message": line} for line in written + own]}
@@ -1347,7 +1347,7 @@ OK = SmokeCheck("fine", "yes", lambda target: Outcome("yes", True))
 @pytest.mark.parametrize(
     ("error", "seen"),
     [
-        (ValueError("https://door/input?token=old"), "ValueError"),
+        (ValueError("https://api/input?token=old"), "ValueError"),
         (Unreachable("TimeoutError"), "no response: TimeoutError"),
         (
             ClientError({"Error": {"Code": "AccessDenied", "Message": "old"}}, "PutObject"),

@@ -17,6 +17,7 @@ from support.stores import ON_S3, STORES, environ_of
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.metadata import decode, encode
+from chalicelib.responses import MAX_BODY
 from chalicelib.settings import from_environment
 from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open_store, store_names
 
@@ -77,7 +78,7 @@ BODIES = {
     "every byte": bytes(range(256)),
     "line ends": b"\r\n\n\r\xef\xbb\xbf\x00",
     "gzip": b"\x1f\x8b\x08\x00 not really",
-    "4 MiB": os.urandom(4 * 1024 * 1024),
+    "the largest": os.urandom(MAX_BODY),
 }
 
 
@@ -404,7 +405,7 @@ def test_of_many_puts_of_one_key_one_wins_whole(environ):
 
 @folder_store
 def test_a_folder_never_shows_half_an_object(store, environ):
-    body = os.urandom(4 * 1024 * 1024)
+    body = os.urandom(MAX_BODY)
     digest = sha256(body).digest()
     root = Path(environ["ARCHIVE_FOLDER"])
     done = threading.Event()

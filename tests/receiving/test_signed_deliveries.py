@@ -1,4 +1,4 @@
-"""Signed deliveries come in through the door, and are proved again from the archive alone."""
+"""Signed deliveries come in, and are proved again from the archive alone."""
 
 import json
 import os

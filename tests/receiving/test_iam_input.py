@@ -378,7 +378,7 @@ def test_what_curl_signs_with_a_wrong_secret_is_refused(server: Server) -> None:
 
 @needs_curl
 def test_the_curl_command_in_the_manual_works(server: Server) -> None:
-    manual = (PROJECT / "docs" / "doors.md").read_text().replace("\\\n", " ")
+    manual = (PROJECT / "docs" / "entry-points.md").read_text().replace("\\\n", " ")
     [command] = re.findall(r"^curl .*--aws-sigv4.*127\.0\.0\.1.*$", manual, re.MULTILINE)
     status, answer = answer_of(shlex.split(command.replace("127.0.0.1:8000", server.url[7:])))
 
@@ -614,7 +614,7 @@ def test_a_pattern_does_not_name(pattern: str, arn: str) -> None:
 @pytest.fixture
 def template() -> str:
     """The one in the manual."""
-    manual = (PROJECT / "docs" / "doors.md").read_text()
+    manual = (PROJECT / "docs" / "entry-points.md").read_text()
     [found] = re.findall(r"```json\n(\{[^`]*\{\{Name\}\}[^`]*)```", manual)
     return str(found)
 
