@@ -64,14 +64,22 @@ def command(
     if as_csv and options.as_json:
         raise click.UsageError("Choose one of --json and --csv.")
     archive = opened(options)
+    # What became of a message stands on all of its events, however many are shown.
+    tells_outcome = match.subject is not None and match.type is None and match.id is None
     found = archive.find(
-        **asdict(match), since=options.since, until=options.until, all=show_all, limit=limit
+        **asdict(match),
+        since=options.since,
+        until=options.until,
+        all=show_all,
+        limit=None if tells_outcome else limit,
     )
-    events = list(found)
+    everything = list(found)
+    events = everything[-limit:] if limit else everything
     clear_progress()
     if options.as_json or as_csv:
         _print_data(events, as_csv=as_csv)
     else:
+        _print_outcome(everything if tells_outcome else (), options)
         _print_timeline(events, options, match)
     if not events:
         for line in absence(archive, options):
@@ -87,11 +95,13 @@ def _print_data(events: Sequence[ArchivedEvent], *, as_csv: bool) -> None:
         click.echo(csv_line(event) if as_csv else json_line(event))
 
 
-def _print_timeline(events: Sequence[ArchivedEvent], options: ReadOptions, match: Match) -> None:
-    newest = outcome(events) if match.subject else None
-    if newest:
+def _print_outcome(events: Sequence[ArchivedEvent], options: ReadOptions) -> None:
+    if newest := outcome(events):
         show(newest.sentence(lambda event: _day(event, options.tz)))
         show("")
+
+
+def _print_timeline(events: Sequence[ArchivedEvent], options: ReadOptions, match: Match) -> None:
     for event in events:
         show("  ".join(_cells(event, options.tz, match)))
     for last in events[-1:]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
+from typing import Any
 
 import click
 
@@ -39,7 +41,18 @@ def command(options: ReadOptions, *, statement: str) -> None:
         writer.writerow([printable(name) for name in result.columns])
     for row in result:
         if options.as_json:
-            show(json.dumps(dict(zip(result.columns, row, strict=True)), default=str))
+            show(
+                json.dumps(dict(zip(result.columns, map(_value, row), strict=True)), default=_text)
+            )
         else:
-            writer.writerow([printable(str(value)) if value is not None else "" for value in row])
+            writer.writerow([printable(_text(value)) if value is not None else "" for value in row])
     show_read(result.read, options)
+
+
+def _value(value: Any) -> Any:
+    """JSON has no infinity, and none that is not a number: they are text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -149,7 +149,9 @@ class Archive:
         read = Read()
         selection = self._selection(since, until, subject, type, id, correlation)
         with read.timed():
-            return Counted(self._asked(read, app, selection, lambda scan: scan.count(by)), read)
+            return Counted(
+                self._asked(read, app, selection, lambda scan: scan.count(by, self.tz)), read
+            )
 
     def query(self, sql: str, *, app: str | None = None) -> Queried:
         """One statement over `events`, `events_once` and `deliveries`; it reaches nothing else."""
@@ -568,10 +570,13 @@ class Archive:
         correlation: str | None = None,
     ) -> Selection:
         now = self.now()
+        start, end = since(since_, now, self.tz), until(until_, now, self.tz)
+        if start and end and start > end:
+            raise BadQuestion(f"Nothing lies between: since {start} is after until {end}")
         return Selection(
             subject=subject,
-            since=since(since_, now, self.tz),
-            until=until(until_, now, self.tz),
+            since=start,
+            until=end,
             type=type,
             id=id,
             correlation=correlation,

@@ -11,8 +11,11 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -134,8 +137,11 @@ class Scan:
         self.sql.execute("SET enable_external_access = false")
         self.sql.execute("SET lock_configuration = true")
 
-    def count(self, by: Sequence[str]) -> list[dict[str, Any]]:
-        """Distinct events, and repeats of them, by fields of COUNTABLE. Raises BadQuestion."""
+    def count(self, by: Sequence[str], tz: tzinfo = UTC) -> list[dict[str, Any]]:
+        """Distinct events, and repeats of them, by fields of COUNTABLE; days and hours are `tz`'s.
+
+        Raises BadQuestion.
+        """
         unknown = [name for name in by if name not in COUNTABLE]
         if unknown:
             raise BadQuestion(f"No field {unknown[0]!r} to count by: {', '.join(COUNTABLE)}")
@@ -143,8 +149,9 @@ class Scan:
         numbers = ", ".join(str(number + 1) for number in range(len(by)))
         cursor = self._execute(
             f"SELECT {fields}count(*) AS events, (sum(times) - count(*))::BIGINT AS repeats "
-            "FROM (SELECT app, source, subject, correlation, type, verdict, time, times "
-            "FROM events_once)" + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else "")
+            "FROM (SELECT app, source, subject, correlation, type, verdict, times, "
+            f"{_local_time(tz)} AS time FROM events_once)"
+            + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else "")
         )
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in self._fetched(cursor)]
@@ -181,12 +188,16 @@ class Scan:
     def query(self, statement: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         """The columns and rows of a user's statement. Raises BadQuestion, in the engine's words."""
         self.shut()
-        try:
+        with _readable():
+            if not self.sql.extract_statements(statement):
+                raise BadQuestion("There is no statement")
             cursor = self._execute(statement)
             columns = [column[0] for column in cursor.description or ()]
-        except duckdb.Error as error:
-            raise BadQuestion(str(error)) from None
-        return columns, self._fetched(cursor)
+        return columns, self._rows(cursor)
+
+    def _rows(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+        with _readable():  # the engine computes rows as they are asked for
+            yield from self._fetched(cursor)
 
     def _execute(self, statement: str) -> duckdb.DuckDBPyConnection:
         """Run a statement, once the columns that it reads are here. Raises duckdb.Error, or Gone.
@@ -264,6 +275,23 @@ class Scan:
             self._paths += splitter.lines.paths
             lines = Parts(lines=splitter.lines.paths, longest=splitter.lines.longest)
             self._selects.append(f"{head} ({lines_select(lines)})")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What the engine does not take of a user's statement, as BadQuestion in its words."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise BadQuestion(str(error)) from None
+
+
+def _local_time(tz: tzinfo) -> str:
+    """The time of an event in a time zone, in SQL."""
+    if isinstance(tz, ZoneInfo):
+        return f"time AT TIME ZONE 'UTC' AT TIME ZONE '{tz.key}'"
+    offset = tz.utcoffset(None) or timedelta(0)
+    return f"time + INTERVAL ({offset.total_seconds():.0f}) SECOND" if offset else "time"
 
 
 def _after(file: CompactedFile) -> int:

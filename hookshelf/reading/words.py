@@ -64,9 +64,12 @@ def outcome(events: Iterable[ArchivedEvent]) -> MessageOutcome | None:
     """What became of the newest message among one person's SendGrid events; None if there is none.
 
     A message is the events of one `correlation`. The newest is the one whose sending began last:
-    opening an old message does not make it the newest.
+    opening an old message does not make it the newest. Of events whose signature is bad nothing
+    is said: anybody may have sent them.
     """
-    everything = [event for event in events if event.source == "sendgrid"]
+    everything = [
+        event for event in events if event.source == "sendgrid" and event.verdict != "bad"
+    ]
     messages: dict[str, list[ArchivedEvent]] = {}
     for event in everything:
         if event.type in _STAGES:

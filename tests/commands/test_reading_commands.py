@@ -305,3 +305,65 @@ def test_compact_gives_for_each_file_what_became_of_it(story: Any) -> None:
         "events": 1,
         "deliveries": 1,
     }
+
+
+def test_find_says_what_became_of_the_last_message_however_few_events_are_shown(
+    story: Any,
+) -> None:
+    story("2026-05-30T09:00:00", event("open", "2026-05-30T08:59", message="m0"))
+
+    first, _, *timeline = run("find", JANE, "-n", "1").stdout.splitlines()
+
+    assert first.startswith("Not delivered: dropped 3 May")
+    assert [line[:10] for line in timeline] == ["2026-05-30"]
+
+
+def test_find_says_no_outcome_where_it_was_asked_for_one_type(story: Any) -> None:
+    assert "elivered" not in run("find", JANE, "--type", "bounce").stdout
+
+
+def test_a_range_that_ends_before_it_begins_is_misuse(story: Any) -> None:
+    for command in (("find", JANE), ("count",), ("export",)):
+        result = run(*command, "--since", "2026-05-04", "--until", "2026-05-02")
+
+        assert result.exit_code == 2
+        assert "is after" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hour"),
+    [
+        ("UTC", "2026-03-01", "2026-03-01T23"),
+        ("Asia/Kolkata", "2026-03-02", "2026-03-02T05"),
+        ("America/New_York", "2026-03-01", "2026-03-01T18"),
+    ],
+)
+def test_count_takes_days_and_hours_of_the_time_zone(
+    archive: Any, zone: str, day: str, hour: str
+) -> None:
+    archive("2026-03-02T00:00:00", event("open", "2026-03-01T23:59"))
+
+    result = run("count", "--by", "day,hour", "--tz", zone, "--json")
+
+    assert json.loads(result.stdout) == {"day": day, "hour": hour, "events": 1, "repeats": 0}
+
+
+@pytest.mark.parametrize("statement", ["", " ; ", "select type::int from events"])
+def test_sql_that_fails_only_as_it_runs_is_misuse_and_no_traceback(
+    story: Any, statement: str
+) -> None:
+    result = run("sql", statement)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(("Error: ", "Usage: "))
+
+
+def test_sql_as_json_is_json_whatever_the_values(story: Any) -> None:
+    columns = "'nan'::double as n, encode('ü') as raw, 1.10::decimal(5, 2) as d, null as z"
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    row = json.loads(run("sql", "--json", f"select {columns}").stdout, parse_constant=no_constant)
+
+    assert row == {"n": "nan", "raw": "ü", "d": "1.10", "z": None}

@@ -1,6 +1,7 @@
 """What events say in plain words, and what became of the newest message."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,3 +145,11 @@ def test_data_that_is_no_object_breaks_nothing(data: str) -> None:
 
     assert sentence(broken) == "dropped, SendGrid did not try"
     assert said_of(broken) == "Not delivered: dropped 3 May"
+
+
+def test_a_forged_event_says_nothing_of_what_became_of_a_message() -> None:
+    forged = replace(event("dropped", "2026-05-03", message="m9"), verdict="bad")
+    delivered = event("delivered", "2026-05-02")
+
+    assert said_of(delivered, forged).startswith("Delivered")
+    assert outcome([forged]) is None
