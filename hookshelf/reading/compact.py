@@ -411,14 +411,14 @@ class _Work:
             overlapping=is_overlapping,
             cuts=_cuts(files),
         )
+        altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
         try:
             merged = self.engine.merge(parts, path)
+            held = self._proved(merged, parts, splitter.lines.keys, altered)
         except Exception:  # of a file that another writer deleted DuckDB says whatever it meets
             self._check_files(files)
             raise
         self._check_files(files)
-        altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
-        held = self._proved(merged, parts, splitter.lines.keys, altered)
         footer = replace(
             self._footer(key, interval, merged, held),
             replaces={file.entry.key: file.entry.etag for file in files},
