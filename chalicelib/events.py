@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from chalicelib.delivery import Delivery
@@ -88,7 +89,7 @@ def rfc3339(value: object) -> str:
     Senders differ: SendGrid and Stripe count seconds, some of Meta's products milliseconds.
     """
     if type(value) is int and 0 <= value < 10**11:  # most senders' way
-        return datetime.fromtimestamp(value, UTC).isoformat()[:-6] + "Z"
+        return _of_second(value)
     if isinstance(value, str) and re.fullmatch(r"\d{1,13}(\.\d{1,9})?", value, re.ASCII):
         value = float(value)
     try:
@@ -197,6 +198,11 @@ def _integer(digits: str) -> int | str:
 
 def _refuse(constant: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+@lru_cache
+def _of_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 
 def _utc(time: datetime) -> str:

@@ -15,6 +15,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, elements, event, json_text, text
@@ -100,12 +101,18 @@ def _message(sg_message_id: str, smtp_id: str) -> str:
     `14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0`: where the message's own part has dots, it
     is that of `smtp-id`. `filter0093p1las1.9128.5515E0B88.0` has none, and ties nothing together.
     """
-    if host := re.search(r"(?:\A|\.)(?:filter|recvd)", sg_message_id):
+    if host := _host().search(sg_message_id):
         return sg_message_id[: host.start()]
     local_part = smtp_id.strip("<>").partition("@")[0]
     if local_part and sg_message_id.startswith(f"{local_part}."):
         return local_part
     return sg_message_id.partition(".")[0]
+
+
+@cache
+def _host() -> re.Pattern[str]:
+    """Compiled when a body is first split: receiving never does, and a cold start would pay."""
+    return re.compile(r"(?:\A|\.)(?:filter|recvd)")
 
 
 SOURCE = Source(

@@ -111,9 +111,10 @@ class Splitter:
     def _rows(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> Iterator[Row]:
         for key, obj in objects:
             self.lines.keys.add(obj.key)
-            if not is_same(obj, key):
+            if altered := not is_same(obj, key):
                 self.lines.altered.add(obj.key)
-            yield from to_rows(obj, key, self._splitting.source(obj.metadata))
+            source = self._splitting.source(obj.metadata)
+            yield from to_rows(obj, key, source, altered=altered)
 
     def _start(self, number: int, share: Sequence[RawDelivery]) -> subprocess.Popen[bytes]:
         path = self._folder / f"lines-{number}.json"
