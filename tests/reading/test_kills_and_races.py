@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support import compacting
@@ -22,7 +23,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import parse_key
 from chalicelib.settings import from_environment
 from chalicelib.store import open_store
-from hookshelf.reading.merge import Engine, Merged, Parts
+from hookshelf.reading.merge import Engine
 
 START = moment("2026-10-30T21:00")
 PEOPLE = [f"person{n}@example.com" for n in range(1, 7)]
@@ -108,21 +109,21 @@ def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(en
     assert _raw(environ) == raw
 
 
-def test_files_that_another_compactor_deletes_before_they_are_merged_stop_no_compactor(
-    folder_environ, monkeypatch
+@pytest.mark.parametrize("step", [Engine.merge, Engine.checksum], ids=["merged", "checked"])
+def test_files_that_another_compactor_deletes_before_they_are_read_stop_no_compactor(
+    folder_environ, monkeypatch, step
 ):
     _filled(folder_environ)
     expected = scanned(folder_environ)
-    merge = Engine.merge
     overtaken = []
 
-    def slow(engine: Engine, parts: Parts, path: Path) -> Merged:
-        if parts.files and not overtaken:
-            overtaken.extend(parts.files)
+    def overtaken_by_another(engine: Engine, *args: Any) -> Any:
+        if not overtaken and (step.__name__ == "checksum" or args[0].files):
+            overtaken.append(step)
             list(archive_of(folder_environ, moment(NOW)).compact())
-        return merge(engine, parts, path)
+        return step(engine, *args)
 
-    monkeypatch.setattr(Engine, "merge", slow)
+    monkeypatch.setattr(Engine, step.__name__, overtaken_by_another)
     list(archive_of(folder_environ, moment(NOW)).compact())
 
     assert overtaken
