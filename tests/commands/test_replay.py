@@ -220,7 +220,7 @@ def test_where_nothing_matches_nothing_is_sent(environ, receiver):
     done = replay(environ, receiver.url, "nobody@example.com")
 
     assert done.exit_code == 1
-    assert "Nothing there matches" in done.stderr
+    assert "Nothing matches" in done.stderr
 
 
 def test_what_was_altered_is_not_sent(environ, receiver):
