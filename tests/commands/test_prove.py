@@ -79,6 +79,7 @@ def test_it_holds_by_openssl_and_sha256sum_alone(environ, tmp_path, kept):
 
 
 @pytest.mark.parametrize("app", ["mail", "shop"])
+@pytest.mark.slow
 def test_one_flipped_byte_in_any_file_is_detected(environ, tmp_path, app):
     key = received(environ, app)
     received(environ, app, 30)

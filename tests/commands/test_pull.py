@@ -91,6 +91,7 @@ def test_every_command_gives_the_same_over_the_pulled_folder(environ, tmp_path, 
 
 
 @pytest.mark.parametrize("compacted", [[], ["--compacted"]], ids=["raw", "compacted"])
+@pytest.mark.slow
 def test_where_raw_is_gone_it_is_put_together_from_files(environ, tmp_path, compacted):
     before = output(environ, COMMANDS[0])
     objects = Objects(environ)
@@ -131,6 +132,7 @@ def test_a_second_run_reads_only_what_is_missing_or_broken(environ, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_the_next_run_makes_it_whole(environ, tmp_path, monkeypatch):
     run(environ, "pull", str(tmp_path / "whole"))
     whole = Objects(pulled(environ, tmp_path / "whole")).keys()

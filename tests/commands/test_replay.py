@@ -320,6 +320,7 @@ def test_what_is_still_refused_ends_in_exit_1_and_the_next_run_goes_on(environ, 
     assert second.stdout == "5 deliveries: 1 acknowledged, 4 acknowledged before.\n"
 
 
+@pytest.mark.slow
 def test_where_nobody_takes_anything_the_run_ends_early(environ, receiver, hurried):
     some(environ, 12)
     receiver.answer = lambda receiver, key: 503

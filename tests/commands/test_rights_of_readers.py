@@ -23,6 +23,8 @@ from hookshelf import Archive
 from hookshelf.__main__ import main
 
 # The time is that of the clock, as commands look at it; both days have ended.
+pytestmark = pytest.mark.slow  # a stage on a server of AWS's, for each
+
 DAYS = [datetime.now(UTC) - timedelta(days=ago) for ago in (5, 3)]
 EVENT = [{"email": "jane@example.com", "event": "open", "timestamp": 1, "sg_event_id": "e1"}]
 OBJECTS = [delivered(EVENT, day) for day in DAYS]

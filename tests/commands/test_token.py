@@ -23,6 +23,8 @@ from hookshelf.deploy.stage_variables import CLOSED
 
 Run = Callable[..., Result]
 Post = Callable[..., int]
+pytestmark = pytest.mark.slow  # a stage on a server of AWS's, for each
+
 SUBCOMMANDS = sorted(verb.command.commands)
 
 

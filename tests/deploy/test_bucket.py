@@ -28,6 +28,8 @@ from hookshelf.deploy.bucket import (
     missing_steps,
 )
 
+pytestmark = pytest.mark.slow  # a stage on a server of AWS's, for each
+
 ACCOUNT = "123456789012"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THEIR_STATEMENT = {
@@ -172,7 +174,6 @@ def test_hardening_again_changes_nothing(lived_in: str) -> None:
     assert state(lived_in) == before
 
 
-@pytest.mark.slow
 def test_each_step_is_taken_where_just_that_is_missing(bucket: str) -> None:
     s3 = boto3.client("s3")
     undo: dict[str, Callable[[], object]] = {
@@ -381,7 +382,6 @@ def test_every_action_without_tls_is_refused(bucket: str) -> None:
     assert not denies(tls, f"arn:aws:s3:::{bucket}/a", {"aws:SecureTransport": "true"})
 
 
-@pytest.mark.slow
 def test_interrupted_anywhere_and_run_again_it_ends_in_the_same_place(
     session: boto3.Session, name: str
 ) -> None:

@@ -21,7 +21,7 @@ from hookshelf.deploy.deployment import LOGICAL_IDS
 from hookshelf.deploy.plan import package_request
 from hookshelf.deploy.stack import stack_metadata
 
-pytestmark = pytest.mark.xdist_group("template")
+pytestmark = [pytest.mark.xdist_group("template"), pytest.mark.slow]
 
 ENVIRON = {"ARCHIVE_BUCKETS": "my-webhooks/team", "ARCHIVE_BUCKET_OWNER": "123456789012"}
 OPTIONS = template.Options(
@@ -64,7 +64,6 @@ def errors(document: str) -> list[str]:
     return [str(match) for match in cfnlint.api.lint(document, regions=["us-east-1"])]
 
 
-@pytest.mark.slow
 def test_the_template_passes_cfn_lint_before_and_after_sam(
     packaged: package.Package, whole: dict[str, Any]
 ) -> None:
@@ -74,14 +73,12 @@ def test_the_template_passes_cfn_lint_before_and_after_sam(
     assert errors(json.dumps(whole)) == []
 
 
-@pytest.mark.slow
 def test_cfn_lint_would_say_what_is_wrong(whole: dict[str, Any]) -> None:
     broken = json.dumps(whole).replace('"Timeout": 15', '"Timeout": 1500')
 
     assert "1500" in errors(broken)[0]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_make_package_makes_a_template_of_every_deployable_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -409,7 +406,6 @@ def test_the_zip_has_bytecode_for_what_a_post_loads(packaged: package.Package) -
     assert not any(name.startswith(("hookshelf/", "tests/")) for name in names)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_packaging_twice_makes_the_same_zip(tmp_path: Path) -> None:
     order = package_request(ENVIRON, OPTIONS)

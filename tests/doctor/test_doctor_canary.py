@@ -37,6 +37,8 @@ from hookshelf.deploy.deployment import find_deployment
 from hookshelf.doctor import Finding, canary
 from hookshelf.doctor.live_stage import LiveStage
 
+pytestmark = pytest.mark.slow  # a stage on a server of AWS's, for each
+
 CHECKS = list(canary.CANARY_CHECKS)
 OTHER = "sha256:" + sha256(b"some other token").hexdigest()
 

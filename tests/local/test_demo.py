@@ -132,6 +132,7 @@ def test_the_command_fills_a_bucket_and_ends_with_the_next_command(tmp_path: Pat
     assert [path.name for path in (project / "archive").iterdir()] == ["demo"]
 
 
+@pytest.mark.slow
 def test_a_second_run_adds_nothing_and_a_replacement_is_the_same(tmp_path: Path) -> None:
     project = copy_of_project(tmp_path / "project")
     store = folder_store(project / "archive")

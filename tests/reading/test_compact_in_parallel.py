@@ -90,6 +90,7 @@ def test_files_are_the_same_in_whatever_order_a_store_gives_metadata(environ):
     assert written_in(twin) == written_in(environ)
 
 
+@pytest.mark.slow
 def test_who_is_stopped_after_the_log_is_written_logs_nothing_twice(environ):
     twin = twin_of(environ)
     list(archive_of(environ, NOW).compact())
@@ -127,6 +128,7 @@ def test_what_comes_after_its_day_was_logged_is_logged_as_late_and_found(environ
     assert found(archive, PERSON) == brute_force(environ, PERSON)
 
 
+@pytest.mark.slow
 def test_hours_become_their_day_wherever_that_is_compacted(environ):
     list(archive_of(environ, moment("2026-09-29T13:30")).compact())
     twin = twin_of(environ)

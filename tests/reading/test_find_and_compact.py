@@ -246,6 +246,7 @@ def test_two_compactors_at_once_leave_one_set_of_files(folder_environ):
         assert found(archive, person) == brute_force(folder_environ, person)
 
 
+@pytest.mark.slow
 def test_days_that_several_processes_split_are_the_same(folder_environ, tmp_path, monkeypatch):
     put(folder_environ, *traffic(7, START, 2.5, 40))
     twin_environ = {**folder_environ, "ARCHIVE_FOLDER": str(tmp_path / "twin")}

@@ -192,6 +192,7 @@ def heavy(folder_environ: dict[str, str]) -> dict[str, str]:
         'WITH them AS (SELECT "before" FROM events WHERE NOT derived) SELECT count(*) FROM them',
     ],
 )
+@pytest.mark.slow
 def test_a_statement_gets_the_same_of_a_store_far_away(heavy, statement):
     now = "2026-11-02"
 

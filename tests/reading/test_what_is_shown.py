@@ -115,7 +115,13 @@ SITUATIONS = {
 
 @pytest.mark.parametrize(
     "state",
-    ["raw", pytest.param("compacted", marks=pytest.mark.slow), "compacted, without raw"],
+    [
+        "raw",
+        *(
+            pytest.param(state, marks=pytest.mark.slow)
+            for state in ("compacted", "compacted, without raw")
+        ),
+    ],
 )
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_find_count_sql_and_compact_show_it(folder_environ, situation, state):

@@ -254,6 +254,7 @@ def only(monkeypatch: pytest.MonkeyPatch, *checks: SmokeCheck) -> None:
     monkeypatch.setattr("hookshelf.smoke.__main__.CHECKS", checks)
 
 
+@pytest.mark.slow
 def test_all_ok_is_exit_0_and_json_is_one_object(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
