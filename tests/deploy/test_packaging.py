@@ -157,6 +157,7 @@ def test_what_is_tested_here_is_what_ships() -> None:
     assert {name: version(name) for name in pinned} == pinned
 
 
+@pytest.mark.slow
 def test_no_two_packages_here_want_different_versions_of_a_third() -> None:
     check = subprocess.run(
         [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"],

@@ -433,6 +433,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_verb_writes_what_differs_and_the_check_agrees_afterwards(project: Project) -> None:
     before, listing = project.files(), sorted((project.folder / ".chalice").iterdir())
     first = project.run("--stage", "prod", "--check")

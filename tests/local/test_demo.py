@@ -148,6 +148,7 @@ def test_a_second_run_adds_nothing_and_a_replacement_is_the_same(tmp_path: Path)
     assert list(store.list()) == first
 
 
+@pytest.mark.slow
 def test_where_the_shell_names_other_buckets_the_next_command_asks_for_the_stage(
     tmp_path: Path,
 ) -> None:

@@ -76,6 +76,7 @@ def test_days_that_are_compacted_apart_become_the_files_that_compact_writes(envi
     assert found(archive, PERSON) == brute_force(twin, PERSON)
 
 
+@pytest.mark.slow
 def test_files_are_the_same_in_whatever_order_a_store_gives_metadata(environ):
     twin = twin_of(environ)
     stored = list((Path(twin["ARCHIVE_FOLDER"]) / "events").rglob("*.meta"))
@@ -114,6 +115,7 @@ def test_a_day_that_is_compacted_twice_is_unchanged(environ):
     assert [change.state for change in archive.compact_day(day)] == ["unchanged"]
 
 
+@pytest.mark.slow
 def test_what_comes_after_its_day_was_logged_is_logged_as_late_and_found(environ):
     archive = archive_of(environ, NOW)
     days = archive.log_days(app="sendgrid")

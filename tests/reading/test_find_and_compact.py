@@ -161,6 +161,7 @@ def test_everything_is_answered_from_compacted_files_alone(folder_environ):
     assert {change.state for change in archive.compact()} == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_a_changed_source_makes_files_anew_with_raw_gone_too(folder_environ, tmp_path):
     put(folder_environ, *traffic(7, START, 3.5, 30))
     archive = archive_of(folder_environ, moment("2026-11-02"))

@@ -74,11 +74,9 @@ def _kill(environ: dict[str, str], *, at: int) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environ", KEEPING_CONDITIONS, indirect=True)
-@pytest.mark.parametrize(
-    "at",
-    [25_000, *(pytest.param(at, marks=pytest.mark.slow) for at in range(2_000, 60_000, 8_000))],
-)
+@pytest.mark.parametrize("at", [25_000, *range(2_000, 60_000, 8_000)])
 def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(environ, at):
     _filled(environ)
     # Late ones are of hours that files cover; new ones are not settled yet when they come.
