@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib import guards, receive
+from chalicelib import guards, receive, routes
 from chalicelib.gateway import gateway
 from chalicelib.prepare import prepare
 from chalicelib.responses import Response
@@ -22,13 +22,13 @@ def environ() -> Mapping[str, str]:
 app = gateway(environ)
 
 
-@app.on("/input")
+@app.on(routes.INPUT)
 def post(event: Mapping[str, Any], context: Any) -> Response:
     """Archive what a sender posts, for whoever presents the stage's token."""
     return _receive(event, context, guards.by_token)
 
 
-@app.on("/iam/input", signed=True)
+@app.on(routes.IAM_INPUT, signed=True)
 def post_signed(event: Mapping[str, Any], context: Any) -> Response:
     """Archive what an AWS principal posts, signed with SigV4, to the apps that name it."""
     return _receive(event, context, guards.by_iam)

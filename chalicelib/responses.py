@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from chalicelib.errors import HookshelfError
+from chalicelib.routes import INPUT
 
 MAX_BODY = 4 * 1024 * 1024  # bytes; Lambda's 6 MB event holds 4.5 MiB once it is base64
 RETRY_AFTER = 30  # seconds until a sender should try again what failed here
@@ -91,7 +92,7 @@ APP_NOT_ALLOWED = fail(403, "App not allowed")
 BUCKET_NOT_ALLOWED = fail(403, "Bucket not allowed")
 NAME_TAKEN = invalid("app", "in this folder archive another name differs from it only by case")
 TOO_LARGE = fail(413, f"Body is larger than {MAX_BODY} bytes")
-NO_SUCH_PATH = fail(404, "No such path: POST /input?token=…&app=…")
+NO_SUCH_PATH = fail(404, f"No such path: POST {INPUT}?token=…&app=…")
 NOT_GZIP = fail(415, "Unsupported Media Type: the body is said to be gzip, and is not")
 METHOD_NOT_ALLOWED = fail(405, "Method not allowed: send POST", Allow="POST")
 INVALID_SIGNATURE = fail(403, "Invalid signature")  # these two through `kept`

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chalicelib.responses import MAX_BODY
+from chalicelib.routes import INPUT
 from chalicelib.sources.sendgrid import sign
 from hookshelf.local import tryout
 
@@ -63,8 +64,8 @@ def event(body: bytes) -> bytes:
     }
     query = {"token": TOKEN, "app": APP, "bucket": "bench"}
     whole: dict[str, Any] = {
-        "resource": "/input",
-        "path": "/input",
+        "resource": INPUT,
+        "path": INPUT,
         "httpMethod": "POST",
         "headers": headers,
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
@@ -85,13 +86,13 @@ def event(body: bytes) -> bytes:
                 "userAgent": "SendGrid Event API",
                 "userArn": None,
             },
-            "path": "/api/input",
+            "path": f"/api{INPUT}",
             "protocol": "HTTP/1.1",
             "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
             "requestTime": "21/Nov/2026:12:00:00 +0000",
             "requestTimeEpoch": 1_795_262_400_000,
             "resourceId": "abc123",
-            "resourcePath": "/input",
+            "resourcePath": INPUT,
             "stage": "api",
         },
         "body": base64.b64encode(body).decode(),

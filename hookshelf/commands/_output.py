@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from io import StringIO
 from pathlib import Path
@@ -160,6 +160,11 @@ def _gaps(gaps: Sequence[tuple[date, date]]) -> str:
     named = (f"{start}" if start == end else f"{start} to {end}" for start, end in longest)
     more = f" and {len(gaps) - _GAPS:,} times more" if len(gaps) > _GAPS else ""
     return f"{days:,} day{'s' * (days > 1)} (UTC): {', '.join(named)}{more}"
+
+
+def in_states(counts: Mapping[str, int], words: Mapping[str, str]) -> str:
+    """How many there are in each state, in its words; empty where there are none."""
+    return ", ".join(f"{counts[state]:,} {text}" for state, text in words.items() if counts[state])
 
 
 def in_bytes(count: float) -> str:

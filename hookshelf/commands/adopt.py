@@ -15,6 +15,7 @@ from chalicelib.errors import MisuseError
 from chalicelib.keys import is_app
 from chalicelib.settings import parse_bucket_path
 from hookshelf.commands._options import ReadOptions, reading_options
+from hookshelf.commands._output import in_states
 from hookshelf.reading.values import Pile
 from hookshelf.terminal import show
 
@@ -90,5 +91,5 @@ def _summary(counts: Counter[str], dry_run: bool) -> str:
         "there": "there already",
         "unreadable": "could not be read",
     }
-    parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
-    return f"Deliveries: {', '.join(parts)}." if parts else "There is nothing to adopt."
+    states = in_states(counts, words)
+    return f"Deliveries: {states}." if states else "There is nothing to adopt."

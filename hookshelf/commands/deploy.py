@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from chalicelib.routes import input_url
 from hookshelf.commands._options import KeyArn, progress
 from hookshelf.commands.doctor import print_findings
 from hookshelf.deploy import package
@@ -113,7 +114,8 @@ def command(
     if sys.stdin.isatty() and not yes:
         click.confirm("Go on?", default=True, abort=True)
     _apply(plan)
-    click.echo(f"For SendGrid: {find_deployment(stage).url}/input?token=TOKEN&app=sendgrid")
+    url = input_url(find_deployment(stage).url, token="TOKEN", app="sendgrid")
+    click.echo(f"For SendGrid: {url}")
     if not no_doctor:
         sys.exit(print_findings(examine(stage)))
 

@@ -9,6 +9,7 @@ from collections import Counter
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
+from hookshelf.commands._output import in_states
 from hookshelf.terminal import show
 
 
@@ -64,5 +65,5 @@ def _summary(counts: Counter[str], dry_run: bool) -> str:
         "there": "there already",
         "refused": "still refused",
     }
-    parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
-    return f"Refused deliveries: {', '.join(parts)}." if parts else "Nothing was refused there."
+    states = in_states(counts, words)
+    return f"Refused deliveries: {states}." if states else "Nothing was refused there."

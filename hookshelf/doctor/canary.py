@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,6 +22,7 @@ from chalicelib import tokens
 from chalicelib.errors import HookshelfError
 from chalicelib.keys import hour_prefix, rejected_prefix
 from chalicelib.responses import INVALID_TOKEN
+from chalicelib.routes import input_url
 from hookshelf.deploy import stage_variables
 from hookshelf.doctor.aws_reader import RUN_AGAIN, is_denied
 from hookshelf.doctor.findings import Finding, NotChecked, Result, failure, ok, warning
@@ -92,7 +93,7 @@ class Canary:
         """Post a delivery. Raises Unreachable."""
         query = {"app": CANARY_APP} | ({} if token is None else {"token": token})
         headers = {"content-type": "application/json"} | ({"accept": "*/*"} if accept else {})
-        url = f"{self.url.rstrip('/')}/input?{urlencode(query)}"
+        url = input_url(self.url.rstrip("/"), **query)
         return send(HttpRequest("POST", url, headers, body))
 
     def _find(self, body: bytes) -> str:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from statistics import median
-from urllib.parse import urlencode
 
 import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from chalicelib.responses import APP_NOT_ALLOWED, NO_SUCH_PATH
+from chalicelib.routes import IAM_INPUT, input_url
 from chalicelib.types import Json
 from hookshelf.deploy.deployment import dead_letters, log_group, namespace
 from hookshelf.smoke.registry import Outcome, smoke_check
@@ -86,7 +86,12 @@ def _timed(target: Target) -> tuple[int, float]:
 def signed_requests(target: Target) -> Outcome:
     """Signed by botocore, with whatever credentials this runs with."""
     unsigned = target.request(
-        HttpRequest("POST", _iam_url(target, SIGNED_APP), _PLAIN, unusual_json(SMOKE_APP))
+        HttpRequest(
+            "POST",
+            input_url(target.deployment.url, IAM_INPUT, app=SIGNED_APP),
+            _PLAIN,
+            unusual_json(SMOKE_APP),
+        )
     )
     body = unusual_json(SMOKE_APP)
     named, other = (_post_signed(target, app, body) for app in (SIGNED_APP, UNSIGNED_APP))
@@ -105,12 +110,9 @@ def signed_requests(target: Target) -> Outcome:
 _PLAIN = {"content-type": JSON, "accept": "*/*"}
 
 
-def _iam_url(target: Target, app: str) -> str:
-    return f"{target.deployment.url}/iam/input?{urlencode({'app': app})}"
-
-
 def _post_signed(target: Target, app: str, body: bytes) -> HttpResponse:
-    request = AWSRequest("POST", _iam_url(target, app), headers=dict(_PLAIN), data=body)
+    url = input_url(target.deployment.url, IAM_INPUT, app=app)
+    request = AWSRequest("POST", url, headers=dict(_PLAIN), data=body)
     credentials = boto3.Session().get_credentials().get_frozen_credentials()
     SigV4Auth(credentials, "execute-api", target.account.region).add_auth(request)
     return target.request(HttpRequest("POST", request.url, dict(request.headers.items()), body))

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import boto3
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import HookshelfError
+from chalicelib.routes import input_url
 from chalicelib.tokens import variable_name
 from chalicelib.types import Json
 from hookshelf import web
@@ -101,8 +101,7 @@ class Target:
         """The URL of `/input` for an app, with the newest token if no other is given."""
         token = token or self.tokens[-1]
         self.sent.add(token)
-        query = {"token": token, "app": app, **query}
-        return f"{self.deployment.url}/input?{urlencode(query)}"
+        return input_url(self.deployment.url, token=token, app=app, **query)
 
     def until(
         self, ask: Callable[[], T], good: Callable[[T], bool], seconds: float = PROPAGATION_TIMEOUT

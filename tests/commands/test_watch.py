@@ -5,15 +5,14 @@ import json
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
 from click.testing import CliRunner, Result
 from support.project import CREDENTIALS
+from support.stage import client as client_of
 
 from hookshelf.__main__ import main
 from hookshelf.deploy.notifications import EVENTS, NOTIFICATION_ID, with_ours, without_ours
@@ -54,7 +53,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def client(moto_endpoint: str) -> Client:
-    return cache(lambda service: client_of(service, moto_endpoint))
+    return lambda service: client_of(service, moto_endpoint)
 
 
 @pytest.fixture
@@ -137,16 +136,6 @@ def exact_s3() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def client_of(service: str, endpoint: str) -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
 
 
 def notifications(s3: Any, bucket: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import PurePath
 import pytest
 from support.modules import EVERYTHING, PRODUCT, relative, tree_of
 
+from chalicelib import routes
 from chalicelib.keys import day_folder, hour_folder, month_prefix
 
 
@@ -304,3 +305,33 @@ def test_the_search_for_spelled_keys_sees_them(code: str) -> None:
 )
 def test_what_spells_no_key_is_let_be(code: str) -> None:
     assert not spelled_keys(ast.parse(code))
+
+
+# --- paths
+
+# Peers are measured as their own makers would write them.
+OF_PATHS = re.compile(r"/input\b")
+PATHS = "chalicelib/routes.py"
+
+
+def test_the_paths_of_the_entry_points_are_as_senders_know_them() -> None:
+    assert (routes.INPUT, routes.IAM_INPUT) == ("/input", "/iam/input")
+
+
+def test_no_module_but_the_routes_spells_a_path() -> None:
+    trees = trees_of() | trees_of("bench/", "tests/support/")
+    spelling = {
+        name
+        for name, tree in trees.items()
+        if not name.startswith("bench/receive/peers/") and spelled_keys(tree, OF_PATHS)
+    }
+
+    assert {"app.py", "bench/receive/deliveries.py", "tests/support/ways.py"} <= set(trees)
+    assert spelling == {PATHS}
+
+
+@pytest.mark.parametrize(
+    "code", ["app.on('/input')", "f'{url}/input?app={app}'", "url + '/iam/input'"]
+)
+def test_the_search_for_spelled_paths_sees_them(code: str) -> None:
+    assert spelled_keys(ast.parse(code), OF_PATHS)

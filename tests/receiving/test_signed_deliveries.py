@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from uuid import uuid4
 import pytest
 from chalice.test import Client
 from click.testing import CliRunner
+from support import ways
 from support.project import PROJECT, TOKEN
 
 from app import app
@@ -763,33 +763,10 @@ def api_gateway_event(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> dict[str, Any]:
-    """What API Gateway's REST API gives a function: null wherever there is nothing."""
-    return {
-        "resource": "/input",
-        "path": "/input",
-        "httpMethod": method,
-        "headers": dict(headers) if headers else None,
-        "multiValueHeaders": {name: [headers[name]] for name in headers} if headers else None,
-        "queryStringParameters": dict(query) or None,
-        "multiValueQueryStringParameters": {name: [query[name]] for name in query} or None,
-        "pathParameters": None,
-        "stageVariables": {"validToken": TOKEN},
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "abcdefghij",
-            "httpMethod": method,
-            "identity": {"sourceIp": "192.0.2.1", "userAgent": None, "accessKey": None},
-            "path": "/api/input",
-            "protocol": "HTTP/1.1",
-            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
-            "requestTimeEpoch": 1_763_690_000_000,
-            "resourceId": "fghij1",
-            "resourcePath": "/input",
-            "stage": "api",
-        },
-        "body": b64encode(body).decode() if body else None,
-        "isBase64Encoded": bool(body),
-    }
+    """What API Gateway's REST API gives a function on a stage that has a token."""
+    return ways.event(
+        ways.Sent(body, [*query.items()], headers or {}, method, {"validToken": TOKEN})
+    )
 
 
 def content_type(answer: Mapping[str, Any]) -> str:

@@ -25,10 +25,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from chalicelib.gateway import METHODS
+from chalicelib.routes import IAM_INPUT, INPUT
+
 Json = dict[str, Any]
 
-ROUTES = {"/input": "NONE", "/iam/input": "AWS_IAM"}  # path: authorization
-METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
+ROUTES = {INPUT: "NONE", IAM_INPUT: "AWS_IAM"}  # path: authorization
 PRINCIPAL = "arn:aws:iam::123456789012:user/sumo"
 LARGEST_REQUEST = 10 * 1024 * 1024
 LARGEST_EVENT = 6 * 1024 * 1024

@@ -6,6 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from chalicelib.routes import INPUT
 from support.canary import TOKEN
 
 PROJECT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def post(body: bytes, context: Any = None, **query: str) -> tuple[int, dict[str,
 
     query = {"token": TOKEN, "app": "shop"} | query
     event = {
-        "requestContext": {"httpMethod": "POST", "resourcePath": "/input", "requestId": "r-1"},
+        "requestContext": {"httpMethod": "POST", "resourcePath": INPUT, "requestId": "r-1"},
         "headers": {"content-type": "application/json"},
         "multiValueQueryStringParameters": {name: [value] for name, value in query.items()},
         "stageVariables": {"validToken": TOKEN},

@@ -21,6 +21,8 @@ from moto.awslambda.models import lambda_backends
 from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 
+from chalicelib.responses import RETRY_AFTER
+from chalicelib.routes import INPUT
 from hookshelf.deploy.bucket import harden
 from hookshelf.deploy.deployment import HANDLERS, function_name
 from hookshelf.deploy.policies import policies
@@ -35,7 +37,7 @@ MEMBER = f"sha256:{sha256(TOKEN.encode()).hexdigest()}"
 ENVIRONMENT = {"ARCHIVE_BUCKETS": f"{BUCKET}/in", "ARCHIVE_BUCKET_OWNER": ACCOUNT}
 AGAIN = {
     "statusCode": "503",
-    "responseParameters": {"gatewayresponse.header.Retry-After": "'30'"},
+    "responseParameters": {"gatewayresponse.header.Retry-After": f"'{RETRY_AFTER}'"},
 }
 ACCESS_LOG = '{"id":"$context.requestId","path":"$context.path","status":"$context.status"}'
 QUEUES = {name: f"arn:aws:sqs:{HERE}:{name}-letters" for name in ("deliver", "track_s3")}
@@ -240,7 +242,7 @@ def put_api(api: str, function: str, extensions: dict[str, Any]) -> None:
     document = {
         "swagger": "2.0",
         "info": {"title": "hookshelf", "version": "1"},
-        "paths": {"/input": {"post": {"x-amazon-apigateway-integration": integration}}},
+        "paths": {INPUT: {"post": {"x-amazon-apigateway-integration": integration}}},
         "x-amazon-apigateway-binary-media-types": ["*/*"],
         "x-amazon-apigateway-gateway-responses": {kind: AGAIN for kind in GATEWAY_RESPONSES},
     }

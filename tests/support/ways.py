@@ -23,6 +23,7 @@ import pytest
 from chalice.test import Client
 
 from app import app
+from chalicelib.routes import INPUT
 from support.project import PROJECT
 
 Way = Callable[["Sent"], "Got"]
@@ -42,7 +43,7 @@ class Sent:
 
     @property
     def path(self) -> str:
-        return "/input" + (f"?{urlencode(self.query)}" if self.query else "")
+        return INPUT + (f"?{urlencode(self.query)}" if self.query else "")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def event(sent: Sent, *, is_base64: bool = True) -> dict[str, Any]:
         query.setdefault(name, []).append(value)
     body = base64.b64encode(sent.body) if is_base64 else sent.body
     return {
-        "resource": "/input",
-        "path": "/input",
+        "resource": INPUT,
+        "path": INPUT,
         "httpMethod": sent.method,
         "headers": dict(sent.headers) or None,
         "multiValueHeaders": {name: [value] for name, value in sent.headers.items()} or None,
@@ -95,12 +96,12 @@ def event(sent: Sent, *, is_base64: bool = True) -> dict[str, Any]:
             "extendedRequestId": "JKJaXmPLvHcESHA=",
             "httpMethod": sent.method,
             "identity": {"sourceIp": "192.0.2.1", "userAgent": None, "accessKey": None},
-            "path": "/api/input",
+            "path": f"/api{INPUT}",
             "protocol": "HTTP/1.1",
             "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
             "requestTimeEpoch": 1_763_690_000_000,
             "resourceId": "fghij1",
-            "resourcePath": "/input",
+            "resourcePath": INPUT,
             "stage": "api",
         },
         "body": body.decode() if body else None,
