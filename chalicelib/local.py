@@ -17,17 +17,20 @@ def is_local(environ: Mapping[str, str]) -> bool:
 
 
 def stage_variables(environ: Mapping[str, str]) -> dict[str, str] | None:
-    """The stage variables that STAGE_VAR_<name> stand in for; None where there are none.
+    """What stands in for stage variables here; None where there are none, and never in Lambda."""
+    return (configured_stage_variables(environ) or None) if is_local(environ) else None
+
+
+def configured_stage_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The stage variables that STAGE_VAR_<name> stand in for, by their own names.
 
     Chalice has no setting for stage variables. https://github.com/aws/chalice/issues/728
     """
-    if not is_local(environ):
-        return None
     return {
         name.removeprefix(STAGE_VARIABLE): value
         for name, value in environ.items()
         if name.startswith(STAGE_VARIABLE)
-    } or None
+    }
 
 
 def set_up(environ: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 
 from chalicelib import tokens
-from chalicelib.local import STAGE_VARIABLE
+from chalicelib.local import configured_stage_variables
 from hookshelf.commands._options import ReadOptions
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.replay.forward import Pace, Parcel
@@ -108,14 +108,9 @@ def _is_own(url: str, target: Destination, options: ReadOptions) -> bool:
     if options.endpoint and urlsplit(options.endpoint).hostname == target.host:
         return True
     query = parse_qs(urlsplit(url).query)
-    variables = {
-        name.removeprefix(STAGE_VARIABLE): value
-        for name, value in options.environ.items()
-        if name.startswith(STAGE_VARIABLE)
-    }
     app, token = (query.get(name, [None])[-1] for name in ("app", "token"))
     try:
-        tokens.check_token(variables, app, token)
+        tokens.check_token(configured_stage_variables(options.environ), app, token)
     except (tokens.NoToken, tokens.WrongToken):
         return False
     return True

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import click
 
 from chalicelib.keys import is_app
+from chalicelib.local import STAGE_VARIABLE
 from chalicelib.responses import INVALID_APP
+from chalicelib.routes import input_url
 from chalicelib.tokens import variable_name
 from hookshelf.commands._options import json_option
 from hookshelf.deploy import deploy_lock, deployment, stage_variables
@@ -231,7 +233,7 @@ def revoke(
 def _token_variable(stage: str, app: str | None) -> TokenVariable:
     if stage == LOCAL:
         raise click.UsageError(
-            f"Stage {LOCAL} is not on AWS: its tokens are STAGE_VAR_{variable_name(app)} in "
+            f"Stage {LOCAL} is not on AWS: its tokens are {STAGE_VARIABLE}{variable_name(app)} in "
             ".chalice/config.json"
         )
     stage_variables.check_variables({variable_name(app): CLOSED})  # the app's name may be too long
@@ -269,7 +271,7 @@ def _add(tokens: TokenVariable) -> str:
         f"{new_member.fingerprint}. It is accepted after some seconds.\n"
         "Give the sender this URL, with the token in place of TOKEN"
         f"{'' if tokens.app else ', and its app in place of APP'}:\n"
-        f"  {tokens.deployment.url}/input?token=TOKEN&app={tokens.app or 'APP'}"
+        f"  {input_url(tokens.deployment.url, token='TOKEN', app=tokens.app or 'APP')}"
     )
 
 

@@ -19,7 +19,7 @@ from chalicelib.errors import HookshelfError, MisuseError
 from chalicelib.keys import is_app
 from hookshelf.deploy.deployment import API_STAGE, Deployment
 
-CLOSED = "sha256:none"  # unusable on purpose: senders hear 503, and try again later
+CLOSED = f"{tokens.HASHED}none"  # unusable on purpose: senders hear 503, and try again later
 LOCK = "hookshelfDeploySince"  # no name of a token, so that receiving never looks at it
 
 MAX_NAME_LENGTH = 64

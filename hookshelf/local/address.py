@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
+from chalicelib.local import STAGE_VARIABLE
+from chalicelib.routes import input_url
 from chalicelib.settings import SettingError
+from chalicelib.tokens import HASHED, variable_name
 from hookshelf.settings import CONFIG, LOCAL_STAGE
 
 HOST = "127.0.0.1"
-TOKEN_VARIABLE = "STAGE_VAR_validToken"
+TOKEN_VARIABLE = STAGE_VARIABLE + variable_name(None)
 
 
 def local_url(environ: Mapping[str, str], port: int, app: str) -> str:
@@ -22,5 +24,5 @@ def local_url(environ: Mapping[str, str], port: int, app: str) -> str:
         raise SettingError(
             TOKEN_VARIABLE, f"is not set. Put a token under stage `{LOCAL_STAGE}` of {CONFIG}"
         )
-    plain = next((token for token in tokens if token and not token.startswith("sha256:")), None)
-    return f"http://{HOST}:{port}/input?{urlencode({'token': plain or 'YOUR-TOKEN', 'app': app})}"
+    plain = next((token for token in tokens if token and not token.startswith(HASHED)), None)
+    return input_url(f"http://{HOST}:{port}", token=plain or "YOUR-TOKEN", app=app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chalicelib import tokens
+from chalicelib.local import configured_stage_variables
 from hookshelf import settings
 from hookshelf.deploy.stage_variables import CLOSED, Member, parse_members, token_variables
 from hookshelf.doctor.canary import VARIABLE, is_leftover
@@ -103,5 +104,6 @@ def _is_weak(member: Member) -> bool:
 
 
 def _is_published(member: Member) -> bool:
-    token = settings.stage_environment(settings.LOCAL_STAGE).get("STAGE_VAR_validToken", "")
+    published = configured_stage_variables(settings.stage_environment(settings.LOCAL_STAGE))
+    token = published.get(tokens.variable_name(None), "")
     return bool(token) and member.digest == tokens.digest(token).hex()
