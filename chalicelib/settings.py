@@ -8,7 +8,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from chalicelib.errors import MisuseError
@@ -16,7 +16,7 @@ from chalicelib.keys import is_path
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # where app.py is
 
-# What the stores read besides.
+# What S3's stores read besides; another names its own, see StoreModule.variables.
 _AWS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -81,6 +81,7 @@ class Settings(NamedTuple):
     bucket_owner: str = ""  # twelve digits
     endpoint: str = ""  # an S3-compatible server; AWS where empty
     aws: tuple[tuple[str, str], ...] = ()  # AWS_* as set: credentials, region, profile
+    of_store: tuple[tuple[str, str], ...] = ()  # likewise, what the store `client` asks for
 
     def __repr__(self) -> str:  # credentials are never shown
         return f"Settings(bucket_paths={self.bucket_paths!r}, folder={self.folder!r}, …)"
@@ -115,12 +116,13 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 
     Raises SettingError, which names the variable.
     """
-    return _read(tuple(environ.get(name, "").strip() for name in _OWN + _AWS))
+    own = _variables_of(environ.get("ARCHIVE_CLIENT", "").strip())
+    return _read(own, tuple(environ.get(name, "").strip() for name in _OWN + _AWS + own))
 
 
 @lru_cache(maxsize=8)
-def _read(values: tuple[str, ...]) -> Settings:
-    value = dict(zip(_OWN + _AWS, values, strict=True))
+def _read(of_store: tuple[str, ...], values: tuple[str, ...]) -> Settings:
+    value = dict(zip(_OWN + _AWS + of_store, values, strict=True))
     return Settings(
         bucket_paths=_bucket_paths(value["ARCHIVE_BUCKETS"]),
         folder=value["ARCHIVE_FOLDER"],
@@ -128,7 +130,17 @@ def _read(values: tuple[str, ...]) -> Settings:
         bucket_owner=_owner(value["ARCHIVE_BUCKET_OWNER"]),
         endpoint=_endpoint(value),
         aws=tuple((name, value[name]) for name in _AWS if value[name]),
+        of_store=tuple((name, value[name]) for name in of_store if value[name]),
     )
+
+
+@cache
+def _variables_of(client: str) -> tuple[str, ...]:
+    if client in ("", "auto"):
+        return ()
+    from chalicelib.store import store_named, store_names  # which know of this module
+
+    return store_named(client).variables if client in store_names() else ()
 
 
 def _bucket_paths(value: str) -> tuple[BucketPath, ...]:

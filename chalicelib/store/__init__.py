@@ -84,6 +84,9 @@ class StoreModule(NamedTuple):
     open: Callable[[Settings, str], Store]
     # What is set that this store would silently ignore; empty where it can do it all.
     ignores: Callable[[Settings, str], str] = lambda settings, bucket: ""
+    # Names of the environment variables it reads, which come as Settings.of_store where
+    # ARCHIVE_CLIENT names it. S3's are there without.
+    variables: tuple[str, ...] = ()
 
 
 def check_prefix(prefix: str) -> None:

@@ -38,8 +38,10 @@ def permanent(why: str) -> Attempt:
     return Attempt("permanent", why)
 
 
-def from_status(status: int, code: str = "") -> Attempt:
-    """What an HTTP status (and S3's error code) of a put with `If-None-Match: *` means.
+def from_s3_status(status: int, code: str = "") -> Attempt:
+    """What an HTTP status (and S3's error code) of a put with `If-None-Match: *` mean.
+
+    A store that speaks anything else says itself which of its errors are retryable.
 
     412: the key is taken, and a key names its bytes. 409 ConditionalRequestConflict: nothing
     landed, S3 asks for another attempt. 400 RequestTimeout: the body came too slowly.

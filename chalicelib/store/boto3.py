@@ -31,7 +31,7 @@ from chalicelib.store._retry import (
     CONNECT_TIMEOUT,
     STORED,
     Attempt,
-    from_status,
+    from_s3_status,
     put_with_retries,
     retryable,
 )
@@ -99,7 +99,7 @@ class Boto3Store:
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = error.response.get("Error", {}).get("Code", "")
-            return from_status(status, code if code.isalnum() else "")
+            return from_s3_status(status, code if code.isalnum() else "")
         except Exception as error:  # timeouts, connections, responses that are not HTTP
             return retryable(type(error).__name__)
         return STORED

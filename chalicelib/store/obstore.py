@@ -29,7 +29,7 @@ from chalicelib.store._retry import (
     CONNECT_TIMEOUT,
     STORED,
     Attempt,
-    from_status,
+    from_s3_status,
     permanent,
     put_with_retries,
     retryable,
@@ -155,7 +155,7 @@ def _judge(error: BaseException) -> Attempt:
     if status is None:
         kind = re.search(r"kind: (Timeout|Connect)\b", text)
         return retryable(kind[1].lower() if kind else type(error).__name__)
-    attempt = from_status(int(status[1]), status[2] or "")
+    attempt = from_s3_status(int(status[1]), status[2] or "")
     if attempt is STORED and not isinstance(error, AlreadyExistsError):
         return retryable("412 without a taken key")
     return attempt

@@ -9,7 +9,7 @@ from chalicelib.store._retry import (
     RETRY_DELAY,
     STORED,
     Attempt,
-    from_status,
+    from_s3_status,
     permanent,
     put_with_retries,
     retryable,
@@ -39,11 +39,11 @@ OBJ = ArchiveObject("shop/x.json", b"{}", "application/json", {"layout": "1"})
 def test_a_status_says_whether_another_attempt_can_help(
     status: int, code: str, meaning: Attempt
 ) -> None:
-    assert from_status(status, code) == meaning
+    assert from_s3_status(status, code) == meaning
 
 
 def test_an_error_code_may_be_missing() -> None:
-    assert from_status(503) == Attempt("retryable", "503")
+    assert from_s3_status(503) == Attempt("retryable", "503")
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -224,3 +225,38 @@ def test_a_delivery_to_a_folder_loads_no_boto3(tmp_path):
     loaded = _loaded(DELIVER, {"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "events"})
 
     assert loaded & HEAVY == set()
+
+
+AZURE = """
+from chalicelib.store import StoreModule
+STORE = StoreModule(open=lambda settings, bucket: settings.of_store, variables=("AZURE_ACCOUNT",))
+"""
+OPEN = """
+import os
+import shutil
+from chalicelib.settings import from_environment
+from chalicelib.store import open_store
+print(open_store(from_environment(os.environ), "events"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("client", "given"), [("azure", "(('AZURE_ACCOUNT', 'ours'),)"), ("boto3", "Boto3Store")]
+)
+def test_a_new_store_gets_the_variables_it_names_and_no_other_does(client, given, tmp_path):
+    shutil.copytree(PROJECT / "chalicelib", tmp_path / "chalicelib")
+    (tmp_path / "chalicelib" / "store" / "azure.py").write_text(AZURE)
+    environ = {"ARCHIVE_CLIENT": client, "AZURE_ACCOUNT": "ours", "AZURE_KEY": "no business"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN],
+        cwd=tmp_path,
+        env={**CREDENTIALS, **environ, "ARCHIVE_BUCKETS": "events", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert given in done.stdout
+    assert "no business" not in done.stdout
