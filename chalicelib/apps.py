@@ -186,9 +186,9 @@ def _check_kind(name: str, field: str, value: Any) -> None:
 def _entries(file: _File | None, environ: Mapping[str, str]) -> dict[str, Any]:
     from_file = _load(file) if file else {}
     if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
-        from chalicelib.tryout import APPS
+        from chalicelib.tryout import tryout_apps
 
-        return {**APPS, **from_file}
+        return {**tryout_apps(), **from_file}
     return from_file
 
 

@@ -6,7 +6,10 @@ apps.entries. hookshelf/local/tryout.py holds the private halves.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
+
+from chalicelib.sources import Source, source_named, source_names
 
 SECRET = "whsec_eYandf49KaREYaVI9FYhOqkfJvqG7GXQMOnPYzMuvtw="
 PUBLIC_KEY = (
@@ -15,12 +18,22 @@ PUBLIC_KEY = (
 )
 PRINCIPAL = "arn:aws:iam::123456789012:user/sumo"  # of LOCAL_IAM_CREDENTIALS at stage local
 
-APPS: dict[str, dict[str, Any]] = {
-    "payments": {"source": "stripe", "secrets": [SECRET], "signature": "require"},
-    "sendgrid": {"source": "sendgrid", "public_keys": [PUBLIC_KEY]},
-    "sumo": {"any_body": True, "principals": [PRINCIPAL]},
-    **{
-        source: {"source": source, "secrets": [SECRET]}
-        for source in ("github", "meta", "slack", "standard", "stripe", "svix")
-    },
-}
+
+@cache
+def tryout_apps() -> dict[str, dict[str, Any]]:
+    """The entry of each app by its name: one named like each source that `send --sign` signs as."""
+    named_like_sources = {
+        name: _entry(source)
+        for name in sorted(source_names())
+        if (source := source_named(name)).sign or source.sign_body
+    }
+    return {
+        "payments": {**_entry(source_named("stripe")), "signature": "require"},
+        "sumo": {"any_body": True, "principals": [PRINCIPAL]},
+        **named_like_sources,
+    }
+
+
+def _entry(source: Source) -> dict[str, Any]:
+    key = {"secrets": [SECRET]} if source.secret else {"public_keys": [PUBLIC_KEY]}
+    return {"source": source.name, **key}

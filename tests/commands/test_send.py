@@ -23,9 +23,7 @@ from support.project import PROJECT
 from support.ways import start
 
 from chalicelib.sources import Source, source_named, source_names, text_secret
-from chalicelib.tryout import APPS
 from hookshelf.__main__ import main
-from hookshelf.local import tryout
 
 SIGNERS = sorted(name for name in source_names() if source_named(name).sign)
 LOCAL_TOKEN = "local-token-for-trying-out-only"
@@ -106,16 +104,8 @@ def copy(source: Path, target: Path) -> None:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("send") / "project") as served:
-        served.configure(**{name: as_tried_out(name) for name in SIGNERS if name not in APPS})
+        served.configure()  # no app, so that every source has the key for trying out
         yield served
-
-
-def as_tried_out(source: str) -> dict[str, Any]:
-    """The settings with which what --sign signs is verified."""
-    key = tryout.signing_key(source_named(source))
-    if source_named(source).secret:
-        return {"source": source, "secrets": [key]}
-    return {"source": source, "public_keys": [tryout.public_key_of(key)]}
 
 
 @pytest.fixture

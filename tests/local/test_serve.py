@@ -28,8 +28,7 @@ from chalicelib import apps
 from chalicelib.apps import AppError, app_named
 from chalicelib.models import check_apps, read_apps
 from chalicelib.settings import SettingError
-from chalicelib.sources import source_named, source_names
-from chalicelib.tryout import APPS, PUBLIC_KEY, SECRET
+from chalicelib.tryout import PUBLIC_KEY, SECRET
 from hookshelf import settings
 from hookshelf.local import address, serve, tryout
 
@@ -261,10 +260,6 @@ def test_what_is_no_json_is_told_with_file_and_line(tmp_path: Path) -> None:
 def test_the_keys_for_trying_out_are_those_that_send_signs_with() -> None:
     assert tryout.tryout_secret() == SECRET
     assert tryout.public_key_of(tryout.private_key()) == PUBLIC_KEY
-    assert {name for name in source_names() if source_named(name).sign} == set(APPS) - {
-        "sumo",
-        "payments",
-    }
 
 
 def test_no_lambda_function_takes_a_key_for_trying_out() -> None:

@@ -191,6 +191,23 @@ def test_a_scheme_that_is_known_takes_two_lines(project: Path) -> None:
     ]
 
 
+def test_stage_local_verifies_what_send_signs_as_a_source_that_was_just_added(
+    project: Path,
+) -> None:
+    write_module(project, STANDARD)
+    done = run(
+        project,
+        f"{sys.executable} -c '"
+        "from datetime import datetime, UTC; from chalicelib import apps, signatures;"
+        "from chalicelib.delivery import Delivery; from hookshelf.local import tryout;"
+        'app = apps.app_named("acme", {"HOOKSHELF_TRYOUT": "true"}); at = datetime.now(UTC);'
+        'signed = app.source.sign(b"{}", tryout.signing_key(app.source), int(at.timestamp()));'
+        'print(signatures.verdict(Delivery("acme", signed, b"{}", at), app))\'',
+    )
+
+    assert done.stdout.strip() == "verified", done.stderr
+
+
 def test_the_document_names_every_field_of_a_source() -> None:
     named = re.findall(r"^\| `(\w+)` \|", DOC, re.MULTILINE)
 
