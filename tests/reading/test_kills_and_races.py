@@ -84,19 +84,14 @@ def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(en
     new = _arrived("2026-11-02T00:18:30", LATER, traffic(32, moment(NOW), 0.1, 8, people=6))
     assert min(len(late), len(new)) > 5
 
-    with _polling(environ) as reader:
-        stale = compacting.start(environ, NOW, kind=signal.SIGSTOP, at=at)
-        _, status = os.waitpid(stale.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)  # it has seen what there is, and stands still
-        others = [compacting.start(environ, NOW) for _ in range(2)]
-        for arriving in zip(late, new, strict=False):
-            put(environ, *arriving)
-        assert [process.wait() for process in others] == [0, 0]
+    with _polling(environ) as reader, _left_behind(environ, at) as stale:
+        with compacting.start(environ, NOW) as first, compacting.start(environ, NOW) as second:
+            for arriving in zip(late, new, strict=False):
+                put(environ, *arriving)
+            assert [first.wait(), second.wait()] == [0, 0]
         list(archive_of(environ, moment(NOW)).compact())
         os.kill(stale.pid, signal.SIGCONT)
         assert stale.wait() == 0
-        for process in (*others, stale):
-            process.stdout.close()
     raw = _raw(environ)
     list(archive_of(environ, LATER).compact())
     list(archive_of(environ, LATER).compact())
@@ -149,6 +144,18 @@ def test_a_file_left_over_beside_its_month_shows_nothing_twice(folder_environ):
     list(archive.compact())
     assert {c.state for c in archive.compact()} == {"unchanged"}
     _assert_finds(folder_environ, scanned(folder_environ))
+
+
+@contextmanager
+def _left_behind(environ: dict[str, str], at: int) -> Iterator[Any]:
+    """A compactor that has seen what there is, and stands still."""
+    with compacting.start(environ, NOW, kind=signal.SIGSTOP, at=at) as process:
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            yield process
+        finally:
+            process.kill()
 
 
 class _Reader:

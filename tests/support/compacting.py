@@ -4,8 +4,10 @@ python -m support.compacting '{"environ": {…}, "now": "2026-12-02", "signal": 
 
 `at` counts calls of functions, Python's and C's, in every thread: the same number is the same place
 of the work, whatever the machine does. Without a signal the number of all calls is printed.
+Whoever is to stand still does so at the next call without the lock of a folder: all would wait.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -40,9 +42,14 @@ def _compact(task: dict[str, Any]) -> None:
 
     archive = archive_of(task["environ"], moment(task["now"]))
     number = count(1)
+    due = task["at"]  # 0 once it is signalled, and where it is not to be
 
     def profile(frame: Any, event: str, arg: Any) -> None:
-        if event in ("call", "c_call") and next(number) == task["at"]:
+        nonlocal due
+        if event not in ("call", "c_call") or next(number) < due or not due:
+            return
+        if task["signal"] != signal.SIGSTOP or not _is_locked(task["environ"]):
+            due = 0
             os.kill(os.getpid(), task["signal"])
 
     threading.setprofile(profile)
@@ -51,6 +58,19 @@ def _compact(task: dict[str, Any]) -> None:
         pass
     sys.setprofile(None)
     print(next(number))
+
+
+def _is_locked(environ: dict[str, str]) -> bool:
+    """Whether some compactor, this one too, is writing into the folder."""
+    bucket = Path(environ.get("ARCHIVE_FOLDER", "/nowhere"), environ["ARCHIVE_BUCKETS"])
+    try:
+        with (bucket / ".hookshelf-lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 if __name__ == "__main__":
