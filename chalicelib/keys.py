@@ -2,7 +2,7 @@
 
     <prefix><app>/dt=2026-11-20/hh=23/20261120T235001.123456Z-<sha256>.json
     <prefix>_rejected/<app>/dt=2026-11-20/<sha256>-<12 hex digits>.bin
-    <prefix>_redacted/…                                                       (reserved)
+    <prefix>_redacted/<app>/dt=…/hh=…/<name of the original key>              after an erasure
     <prefix>layer=events/app=<app>/month=2026-11/2026-11-20T14.parquet        an hour, compacted
     <prefix>layer=events/app=<app>/month=2026-11/2026-11-20.parquet           a day
     <prefix>layer=events/app=<app>/month=2026-11/2026-11.parquet              a month
@@ -25,6 +25,7 @@ from chalicelib.errors import HookshelfError
 LAYOUT = "1"
 EVENTS_FOLDER = "layer=events"  # no app and no path can hold a `=`
 MANIFESTS_FOLDER = "_manifests"
+REDACTED_FOLDER = "_redacted"
 EXTENSIONS = ("json", "form", "xml", "txt", "bin")
 
 _APP = r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*"
@@ -244,6 +245,25 @@ def by_arrival(key: str) -> str:
 def rejected_prefix(prefix: str, app: str | None = None) -> str:
     """Where refused bodies lie, of one app or of all."""
     return f"{prefix}_rejected/" + (f"{app}/" if app else "")
+
+
+def redacted_prefix(prefix: str) -> str:
+    """Where redacted bodies lie, by the keys that their deliveries have below a prefix."""
+    return f"{prefix}{REDACTED_FOLDER}/"
+
+
+def redacted_key(key: DeliveryKey) -> str:
+    """Where the body of a delivery lies after a person was erased from it."""
+    return redacted_prefix(key.prefix) + str(key._replace(prefix=""))
+
+
+def parse_redacted(key: str) -> DeliveryKey:
+    """The key of the delivery whose redacted body this is. Raises UnknownKey."""
+    match = re.fullmatch(rf"{redacted_prefix(_PREFIX)}(?P<rest>.+)", key)
+    parsed = parse_key(match["prefix"] + match["rest"]) if match else None
+    if not isinstance(parsed, DeliveryKey) or redacted_key(parsed) != key:
+        raise UnknownKey(key)
+    return parsed
 
 
 def past_deliveries(prefix: str, app: str) -> str:

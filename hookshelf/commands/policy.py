@@ -1,4 +1,4 @@
-"""`hookshelf policy`: the IAM policies of a stage's functions, and of who reads or compacts."""
+"""`hookshelf policy`: the IAM policies of a stage's functions, and of who uses the archive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hookshelf.deploy import policies
     "--for",
     "purpose",
     type=click.Choice(policies.PURPOSES),
-    help="Print the policy of a person or a job that reads, replays or compacts the archive.",
+    help="Print the policy of a person or a job that does this with the archive.",
 )
 @click.option(
     "--bucket",
@@ -57,8 +57,8 @@ def command(
     either. `hookshelf deploy` does without these files.
 
     With --for nothing is written: it prints the policy that lets a person or a job read the archive
-    with hookshelf, or compact it elsewhere than in the stack. Neither can change or delete a
-    delivery.
+    with hookshelf, compact it elsewhere than in the stack, put deliveries into it, or erase. Only
+    the last can change or delete a delivery.
 
     \b
     Exit status: 0 the files are right, 1 with --check: one is not, 2 misuse.
@@ -70,6 +70,7 @@ def command(
       hookshelf policy --stage prod --check
       hookshelf policy --for read --stage prod
       hookshelf policy --for compact --bucket my-webhooks > policy.json
+      hookshelf policy --for erase --bucket my-webhooks
     """
     if purpose:
         if check:
@@ -78,7 +79,8 @@ def command(
         click.echo(json.dumps(document, indent=None if as_json else 2))
     elif not stage or buckets:
         raise click.UsageError(
-            "Give --stage for the policies of its functions, or --for with read or compact"
+            "Give --stage for the policies of its functions, "
+            f"or --for with {', '.join(policies.PURPOSES)}"
         )
     elif not _write_files(stage, kms_keys, check, as_json):
         click.echo(f"Write what differs: hookshelf policy --stage {stage}", err=True)

@@ -114,7 +114,8 @@ def command(
     counts["not sent"] = len(planned) - counts.total()
     _say_end(counts, path, options)
     show_read(whole.read, options)
-    sys.exit(0 if counts["acknowledged"] + counts["acknowledged before"] == len(planned) else 1)
+    ended = ("acknowledged", "acknowledged before", "redacted")
+    sys.exit(0 if sum(counts[kind] for kind in ended) == len(planned) else 1)
 
 
 def _planned(
@@ -193,9 +194,9 @@ def _parcels(
     whole: Iterable[ArchivedDelivery], sending: Sending, options: ReadOptions, counts: Counter[str]
 ) -> Iterator[Parcel]:
     for delivery in whole:
-        if delivery.altered:
-            counts["altered"] += 1
-            show(f"altered, and not sent  {delivery.key}", err=options.as_json)
+        if delivery.change:
+            counts[delivery.change] += 1
+            show(f"{delivery.change}, and not sent  {delivery.key}", err=options.as_json)
             continue
         yield parcel_to_send(delivery, sending, options)
 

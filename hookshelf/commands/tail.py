@@ -117,8 +117,8 @@ def _sent(
         yield from ((delivery, None) for delivery in deliveries)
         return
     for delivery in archive.whole(deliveries):
-        if delivery.altered:
-            yield delivery, "altered, and not sent"
+        if delivery.change:
+            yield delivery, f"{delivery.change}, and not sent"
             continue
         forwarded = forwarder.send(parcel_to_send(delivery, sending, options))
         yield delivery, str(forwarded.status or forwarded.why)

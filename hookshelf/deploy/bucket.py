@@ -20,7 +20,7 @@ import boto3
 from botocore.exceptions import ClientError, NoRegionError
 
 from chalicelib.errors import MisuseError
-from chalicelib.keys import EVENTS_FOLDER, rejected_prefix
+from chalicelib.keys import EVENTS_FOLDER, REDACTED_FOLDER, rejected_prefix
 from chalicelib.types import Json
 from hookshelf.deploy.progress import Progress, silent
 
@@ -314,7 +314,8 @@ def _policy(connection: _Connection, settings: Json) -> Iterator[Step]:
     wanted = _statements(connection.arn)
     lines = {
         TLS_ONLY: "refuse what comes without TLS",
-        PUT_ONCE: f"refuse every put and copy that could overwrite, but below {EVENTS_FOLDER}/",
+        PUT_ONCE: f"refuse every put and copy that could overwrite, but below "
+        f"{EVENTS_FOLDER}/ and {REDACTED_FOLDER}/",
     }
     if changed := [statement for statement in wanted if statement not in present]:
         policy["Statement"] = _replaced(present, wanted, "Sid")
@@ -344,7 +345,11 @@ def _statements(arn: str) -> list[Json]:
             "Sid": PUT_ONCE,
             **everyone,
             "Action": "s3:PutObject",
-            "NotResource": [f"{arn}/{below}{EVENTS_FOLDER}/*" for below in ("", "*/")],
+            "NotResource": [
+                f"{arn}/{below}{folder}/*"
+                for folder in (EVENTS_FOLDER, REDACTED_FOLDER)
+                for below in ("", "*/")
+            ],
             "Condition": {
                 "Null": {"s3:if-none-match": "true"},
                 "Bool": {"s3:ObjectCreationOperation": "true"},

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib import apps
-from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER
+from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER, REDACTED_FOLDER
 from chalicelib.models import read_apps
 from chalicelib.settings import BucketPath, Settings, from_environment
 from chalicelib.types import Json
@@ -91,7 +91,9 @@ def policies(
     }
 
 
-PURPOSES = ("read", "replay", "compact")  # who replays reads, and no more
+_PUTS_DELIVERIES = {"compact": False, "readmit": True, "adopt": True}
+# What a person or a job does. Who replays reads, and no more.
+PURPOSES = ("read", "replay", *_PUTS_DELIVERIES, "erase")
 
 
 def archive_policy(
@@ -101,11 +103,12 @@ def archive_policy(
     kms_keys: Sequence[str] = (),
     partition: str = "aws",
 ) -> Json:
-    """The policy document of a person or a job that reads the archive, replays or compacts it.
+    """The policy document of a person or a job that reads or changes the archive.
 
     `purpose` is one of PURPOSES. Who compacts may read, put and delete compacted files, and put
-    entries of the manifest log; neither may change or delete a delivery. `kms_keys` are the ARNs of
-    keys of your own that encrypt the bucket. Raises SettingError where ARCHIVE_BUCKETS is wrong.
+    entries of the manifest log; who readmits or adopts may put deliveries, too. Only who erases may
+    delete a delivery, and versions of anything. `kms_keys` are the ARNs of keys of your own that
+    encrypt the bucket. Raises SettingError where ARCHIVE_BUCKETS is wrong.
     """
     settings = from_environment(environ)
     return {
@@ -171,10 +174,19 @@ def _archive(
 ) -> Iterator[Json]:
     objects = [_objects(path, partition) for path in settings.bucket_paths]
     buckets = [_bucket(path, partition) for path in settings.bucket_paths]
-    yield _of_owner(settings, _allow("ListArchive", "s3:ListBucket", buckets))
-    yield _of_owner(settings, _allow("ReadArchive", "s3:GetObject", objects))
+    erases = purpose == "erase"
+    lists: str | list[str] = ["s3:ListBucket", "s3:ListBucketVersions"]
+    reads: str | list[str] = ["s3:GetObject", "s3:GetObjectVersion"]
+    yield _of_owner(settings, _allow("ListArchive", lists if erases else lists[0], buckets))
+    yield _of_owner(settings, _allow("ReadArchive", reads if erases else reads[0], objects))
     kms = ["kms:Decrypt"]
-    if purpose == "compact":
+    if erases:
+        redacted = _below(objects, REDACTED_FOLDER)
+        yield _of_owner(settings, _allow("PutRedacted", "s3:PutObject", redacted))
+        yield _of_owner(settings, _allow("DeleteVersions", "s3:DeleteObjectVersion", objects))
+    if _PUTS_DELIVERIES.get(purpose):
+        yield _of_owner(settings, _allow("PutDeliveries", "s3:PutObject", objects))
+    if erases or purpose in _PUTS_DELIVERIES:
         replace, events = ["s3:PutObject", "s3:DeleteObject"], _below(objects, EVENTS_FOLDER)
         yield _of_owner(settings, _allow("ReplaceEvents", replace, events))
         manifests = _below(objects, MANIFESTS_FOLDER)

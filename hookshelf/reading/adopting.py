@@ -70,7 +70,7 @@ def adopt(  # noqa: PLR0913
                 list(new.values()),
                 kind="adopt",
                 reason="adopted from a pile of objects",
-                facts={"from": {key: wanted[key][0] for key in new}},
+                facts={},  # names may hold what has to be erased one day, and no entry can change
                 now=now,
                 put=put,
             )

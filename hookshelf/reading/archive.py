@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta, tzinfo
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -56,6 +57,7 @@ from hookshelf.settings import environment
 if TYPE_CHECKING:
     from hookshelf.reading.compact import FileChange, LoggedDay
     from hookshelf.reading.ddl import EventsTable
+    from hookshelf.reading.erasing import Erasure
     from hookshelf.reading.follow import Follower
     from hookshelf.reading.rows import Row
     from hookshelf.reading.scan import Scan
@@ -413,6 +415,53 @@ class Archive:
         wanted = (one for one in listed if not (compacted and one.state == "compacted"))
         yield from folder.deliveries(wanted, self.whole)
         yield from map(folder.delivery, self.refused(app=app, since=since, until=until))
+
+    def erasure(
+        self, subject: str, *, app: str | None = None, since: Moment = None, until: Moment = None
+    ) -> Erasure:
+        """What there is of a person: `look`, then `apply`. What arrives from now on stays.
+
+        Raises BadQuestion for an empty subject, or NoSuchApp.
+        """
+        from hookshelf.reading.erasing import Erasure, StreamErasure
+        from hookshelf.reading.traces import Traces
+
+        read, traces = Read(), Traces(subject)
+        selection = self._selection(since, until)
+        ends = [moment for moment in (selection.until, self.now()) if moment]
+        selection = replace(selection, until=min(ends))
+        parts = [
+            StreamErasure(bucket, read, stream, selection, self._splitting(stream), traces)
+            for bucket, stream in self._with_refused(read, app)
+        ]
+        return Erasure(parts, read, self.now, self._compact_days, self._progress)
+
+    def _with_refused(self, read: Read, app: str | None) -> list[tuple[Bucket, Stream]]:
+        """Every app, those too of which there is nothing but what was refused."""
+        app = app or self.app
+        refused_only = [
+            Stream(place.bucket, prefix, name)
+            for place in self.places
+            for prefix in self._prefixes(read, place)
+            for name in self._bucket(place.bucket).store.folders(read, rejected_prefix(prefix))
+            if is_app(name) and app in (None, name)
+        ]
+        streams = self._there(read, app) if refused_only else self._streams(read, app)
+        every = sorted({*refused_only, *(s for s in streams if app in (None, s.app))}, key=str)
+        return [(self._bucket(stream.bucket), stream) for stream in every]
+
+    def _compact_days(self, stream: Stream, days: Iterable[date]) -> bool:
+        """Make the files of some days agree with the log; whether one of them changed."""
+        from hookshelf.reading.files import listed_files
+
+        files = listed_files(self._bucket(stream.bucket), Read(), stream)
+        held = {day for file in (*files.counting, *files.replaced) for day in file.footer.days}
+        is_changed = False
+        for day in sorted(day for day in days if day.isoformat() in held):
+            start, end = bounds_of(day)
+            for change in self.compact(streams=[stream], since=start, until=end):
+                is_changed |= change.state != "unchanged"
+        return is_changed
 
     def evidence(
         self, delivery: ArchivedDelivery, event: ArchivedEvent | None = None

@@ -7,22 +7,23 @@ and the memory of one part.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import duckdb
 
 from chalicelib.bodies import CONTENT_TYPES
 from chalicelib.delivery import ArchiveObject
-from chalicelib.keys import DeliveryKey, parse_key
-from hookshelf.reading.bucket import Bucket, temporary_folder
+from chalicelib.keys import DeliveryKey, EventsKey, parse_key
+from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import uncovered_raw, within
 from hookshelf.reading.merge import KEY_NAME, QUIETLY, files_table
 from hookshelf.reading.raw import load_all
+from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Stream
 
@@ -80,40 +81,57 @@ def deliveries_in(
 ) -> Iterator[WholeDelivery]:
     """The deliveries of one file that are asked for. Raises Gone, or Damaged."""
     path = bucket.whole(read, file.entry)
-    folder = temporary_folder(bucket)
-    config: dict[str, Any] = {
-        "memory_limit": f"{memory_mb}MB",
-        "temp_directory": str(folder / "spill"),
-    }
-    try:
+
+    def check() -> None:
+        bucket.check(file.entry)
+
+    read.add(files=1)
+    yield from deliveries_at(path, file.key, file.footer.rows, selection, check, memory_mb)
+
+
+def deliveries_at(  # noqa: PLR0913
+    path: Path,
+    key: EventsKey,
+    rows: int,
+    selection: Selection,
+    check: Callable[[], object] = lambda: None,
+    memory_mb: int = 400,
+) -> Iterator[WholeDelivery]:
+    """The deliveries of a compacted file on this machine.
+
+    `check` raises what whoever reads is to hear where the file is not what was listed.
+    """
+    with TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        config: dict[str, Any] = {
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": str(folder / "spill"),
+        }
         with duckdb.connect(":memory:", config=config) as engine:
             engine.execute(QUIETLY)
             try:
-                parts = _parted(engine, path, file, folder)
+                parts = _parted(engine, path, key, rows, folder)
             except duckdb.Error:
-                bucket.check(file.entry)
-                raise Damaged(file.entry.key) from None
-            bucket.check(file.entry)
-            read.add(files=1)
+                check()
+                raise Damaged(str(key)) from None
+            check()
             for part in parts:
                 yield from _put_together(engine, part, selection)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _parted(
-    engine: duckdb.DuckDBPyConnection, path: Path, file: CompactedFile, folder: Path
+    engine: duckdb.DuckDBPyConnection, path: Path, key: EventsKey, rows: int, folder: Path
 ) -> list[str]:
     """Tables, in SQL, of the rows of a file: by arrival, and all rows of a delivery in one."""
     columns = "delivery, position, batch, metadata, before, data, after, derived"
-    if file.footer.rows <= _ROWS_AT_ONCE:
+    if rows <= _ROWS_AT_ONCE:
         engine.execute(f"CREATE TABLE part AS SELECT {columns} FROM {files_table([path])}")
         return ["part"]
     target = folder / "parts"
     engine.execute("SET preserve_insertion_order = false")
     engine.execute("SET partitioned_write_flush_threshold = 16384")
     engine.execute(
-        f"COPY (SELECT {columns}, {KEY_NAME}[:{_PART[file.key.span]}] AS part "
+        f"COPY (SELECT {columns}, {KEY_NAME}[:{_PART[key.span]}] AS part "
         f"FROM {files_table([path])}) "
         f"TO '{target}' (FORMAT parquet, PARTITION_BY (part), COMPRESSION lz4)"
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +15,7 @@ from typing import TypeVar
 from chalicelib.settings import Settings
 from hookshelf.reading.errors import Gone
 from hookshelf.reading.footers import TAIL, Footer, Group, Longer, NotOurs, read_footer
+from hookshelf.reading.scratch import temporary_folder
 from hookshelf.reading.store import ReadingStore, StoredFile
 from hookshelf.reading.thrift import footer_of
 from hookshelf.reading.values import Read, Stream
@@ -42,6 +40,8 @@ class Bucket:
         self.store = store
         self.progress: Callable[[str], object] = lambda line: None  # long work says how far it is
         self.ahead: dict[Stream, list[StoredFile]] = {}  # listed by discovery, for one look-up
+        # Prefixes at which discovery saw no folder of redacted bodies, so that none are listed.
+        self.nothing_redacted: set[str] = set()
         self._footers: dict[StoredFile, Future[Footer | None]] = {}
         self._copies: dict[StoredFile, set[tuple[int, int]]] = {}
         self.is_folder = hasattr(store, "path")  # its files are on this machine
@@ -207,13 +207,6 @@ class Bucket:
     @cached_property
     def _side(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hookshelf-side")
-
-
-def temporary_folder(owner: object) -> Path:
-    """A folder that goes when its owner does, or when the process ends."""
-    folder = tempfile.mkdtemp(prefix="hookshelf-")
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
 
 
 class _Part:

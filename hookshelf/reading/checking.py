@@ -59,12 +59,11 @@ def checked(kept: Kept, app: App) -> Verification:
     key, body, metadata, raw = kept
     parsed = parse_key(key)
     may_differ = raw is not None and raw != (len(body), f'"{md5(body).hexdigest()}"')
-    if redacted := metadata.get("redacted"):
-        if sha256(body).hexdigest() != redacted:
-            return Verification("bad", "altered", False, may_differ)
-        return Verification(_recorded(metadata) or "unchecked", "redacted", True, False)
     if is_altered(kept):
         return Verification("bad", "altered", False, may_differ)
+    if "redacted" in metadata:
+        given = _recorded(metadata) or "unchecked"
+        return Verification(given, "redacted", True, may_differ)
     # A URL is never kept: it holds a token.
     cannot_be_proved = lacks_signature(metadata, app) or app.source.signs_url
     recorded = _recorded(metadata) if cannot_be_proved else None
@@ -74,8 +73,9 @@ def checked(kept: Kept, app: App) -> Verification:
 
 
 def is_altered(kept: Kept) -> bool:
-    """Whether the bytes are no longer those that the key was made from."""
-    return sha256(kept.body).hexdigest() != parse_key(kept.key).sha256
+    """Whether the bytes are not those that the key was made from, or what an erasure left."""
+    expected = kept.metadata.get("redacted") or parse_key(kept.key).sha256
+    return sha256(kept.body).hexdigest() != expected
 
 
 def delivery_of(kept: Kept, key: DeliveryKey | RejectedKey) -> Delivery:

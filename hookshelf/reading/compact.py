@@ -25,6 +25,7 @@ from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_file
 from hookshelf.reading.footers import Footer, write_footer
 from hookshelf.reading.merge import Engine, Held, Merged, Parts
 from hookshelf.reading.raw import RawDelivery, bounds_of, raw_days, raw_of_day, sums
+from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter
 from hookshelf.reading.values import Read, Stream
@@ -115,7 +116,7 @@ def _worked(  # noqa: PLR0913
     """What there is to do, begun anew where another writer was quicker."""
     told: set[Out] = set()
     for attempt in range(_ATTEMPTS):
-        with tempfile.TemporaryDirectory(prefix="hookshelf-", dir=plan.folder) as folder:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=plan.folder) as folder:
             try:
                 with Engine(Path(folder), memory_mb=plan.memory_mb) as engine:
                     work = _Work(bucket, read, stream, splitting, plan, engine)
@@ -238,7 +239,8 @@ class _Work:
         raw = [
             delivery
             for delivery in raw
-            if delivery.key.arrived < self.now - SETTLED and str(delivery) not in erased
+            if delivery.key.arrived < self.now - SETTLED
+            and (delivery.redacted or str(delivery) not in erased)
         ]
         missing = [delivery for delivery in raw if not _covered(delivery, files)]
         inside = [str(delivery) for delivery in raw if _covered(delivery, files)]
@@ -395,11 +397,14 @@ class _Work:
         without: frozenset[str],
     ) -> tuple[Path, Footer]:
         path = self.engine.folder / str(key).rpartition("/")[2]
-        removed = self._erased() | without
+        erased = self._erased(min((file.footer.log for file in files), default=0))
+        redacted = self._redacted(erased, files, missing)
+        removed = erased.keys() | without
         splitter = Splitter(
             self.bucket, self.read, self.splitting, self.engine.folder, self.plan.processes
         )
-        splitter.raw([delivery for delivery in missing if str(delivery) not in removed])
+        kept = [delivery for delivery in missing if str(delivery) not in removed]
+        splitter.raw([*kept, *redacted])
         for file in filter(self._is_stale, files):
             splitter.rows(self.engine.rows(self._local(file)), removed)
         is_overlapping = overlap(files)
@@ -411,6 +416,8 @@ class _Work:
             overlapping=is_overlapping,
             cuts=_cuts(files),
         )
+        if gone := {*map(str, redacted)} - splitter.lines.keys:
+            raise Lossy(f"What an erasure left of {min(gone)} is not there: it was removed")
         altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
         try:
             merged = self.engine.merge(parts, path)
@@ -542,7 +549,7 @@ class _Work:
         return manifest.entry_at(self.bucket, self.read, self.stream, number)
 
     def _log(self, kind: str, added: Sequence[RawDelivery]) -> None:
-        new = {str(raw): raw.size for raw in added}
+        new = {str(raw): raw.size for raw in added if not raw.redacted}
         logged = [entry for entry in self.pending if entry.kind != "day"]
         new = {k: size for k, size in new.items() if not any(k in entry.added for entry in logged)}
         if new and not self.plan.dry_run:
@@ -578,8 +585,27 @@ class _Work:
         for file in files:
             self.bucket.check(file.entry)
 
-    def _erased(self) -> set[str]:
-        return {key for entry in self.pending if entry.kind == "erase" for key in entry.removed}
+    def _erased(self, after: int = 0) -> dict[str, str]:
+        """What entries after a number erased: the SHA-256 of what is left, by key, if anything."""
+        erased: dict[str, str] = {}
+        for entry in self.pending:
+            if entry.kind == "erase" and entry.number > after:
+                left = entry.facts.get("redacted", {})
+                erased |= {key: left.get(key, "") for key in entry.removed}
+        return erased
+
+    def _redacted(
+        self,
+        erased: Mapping[str, str],
+        files: Sequence[CompactedFile],
+        missing: Sequence[RawDelivery],
+    ) -> list[RawDelivery]:
+        """What is to be read in place of the rows and raw deliveries that were erased."""
+        if not any(erased.values()):
+            return []
+        there = {*map(str, missing), *self._deliveries(files)}
+        keys = [parse_key(key) for key, left in sorted(erased.items()) if left and key in there]
+        return [RawDelivery(key, 0, redacted=True) for key in keys if isinstance(key, DeliveryKey)]
 
     def _change(self, file: CompactedFile, state: str) -> FileChange:
         footer = file.footer

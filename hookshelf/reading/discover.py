@@ -19,6 +19,7 @@ from chalicelib.keys import (
     is_path,
     is_reserved,
     parse_events,
+    redacted_prefix,
 )
 from chalicelib.settings import BucketPath
 from hookshelf.reading.bucket import Bucket
@@ -35,13 +36,17 @@ def streams_below(
     """
     listing = [bucket.beside(partial(_compacted, bucket, read, place.prefix, app))]
     files: dict[Stream, list[StoredFile]] = {}
-    for prefix, name, inside in _folders_below(bucket, read, place):
+    redacted: set[str] = set()
+    for prefix, name, inside in _folders_below(bucket, read, place, redacted):
         if is_app(name) and any(map(is_of_days, inside)):
             files[Stream(bucket.name, prefix, name)] = []
         if EVENTS_FOLDER in inside:
             listing.append(
                 bucket.beside(partial(_compacted, bucket, read, f"{prefix}{name}/", app))
             )
+    for prefix in redacted:  # of an app it may be all there is
+        apps = filter(is_app, bucket.store.folders(read, redacted_prefix(prefix)))
+        files |= {Stream(bucket.name, prefix, name): [] for name in apps}
     for listed in listing:
         files |= listed.result()
     bucket.ahead |= {stream: files[stream] for stream in files if app in (None, stream.app)}
@@ -52,7 +57,7 @@ def prefixes_below(bucket: Bucket, read: Read, place: BucketPath) -> list[str]:
     """A place's prefix, and every one below it that holds more than deliveries."""
     below = {
         f"{prefix}{name}/"
-        for prefix, name, inside in _folders_below(bucket, read, place)
+        for prefix, name, inside in _folders_below(bucket, read, place, set())
         if is_path(prefix + name) and any(map(is_reserved, inside))
     }
     return sorted({place.prefix, *below})
@@ -75,12 +80,21 @@ def _compacted(
 
 
 def _folders_below(
-    bucket: Bucket, read: Read, place: BucketPath
+    bucket: Bucket, read: Read, place: BucketPath, redacted: set[str]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """Each folder that an app or a path may have, with what is inside: a LIST for each."""
+    """Each folder that an app or a path may have, with what is inside: a LIST for each.
+
+    Prefixes at which something is redacted are added to `redacted`.
+    """
 
     def folders(prefix: str) -> list[str]:
-        return bucket.store.folders(read, prefix)
+        names = bucket.store.folders(read, prefix)
+        if redacted_prefix(prefix) in (f"{prefix}{name}/" for name in names):
+            bucket.nothing_redacted.discard(prefix)
+            redacted.add(prefix)
+        else:
+            bucket.nothing_redacted.add(prefix)
+        return names
 
     level = {place.prefix: folders(place.prefix)}
     while level:

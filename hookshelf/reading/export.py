@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.values import ArchivedEvent
 
 _TYPES = {"time": "TIMESTAMPTZ", "arrived": "TIMESTAMPTZ", "position": "INTEGER", "times": "BIGINT"}
@@ -18,7 +19,7 @@ def write_parquet(events: Iterable[ArchivedEvent], columns: Sequence[str], to: P
     """Write `columns` of the events, as text but for times and counts; how many they were."""
     kinds = ", ".join(f"{name}: '{_TYPES.get(name, 'VARCHAR')}'" for name in columns)
     count = 0
-    with TemporaryDirectory(prefix="hookshelf-") as folder:
+    with TemporaryDirectory(prefix=PREFIX) as folder:
         lines = Path(folder) / "events.ndjson"  # DuckDB reads lines a hundred times as fast as rows
         with lines.open("w") as file:
             for event in events:

@@ -23,7 +23,7 @@ from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import engine, stored_rows, uncovered_raw, within
-from hookshelf.reading.raw import bounds_of
+from hookshelf.reading.raw import RawDelivery, bounds_of, load_first
 from hookshelf.reading.rows import is_same, rebuilt, to_rows
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
@@ -71,12 +71,11 @@ def whole(bucket: Bucket, read: Read, stream: Stream, text: str) -> ArchivedDeli
     key = full_key(text)
     if key is None:
         return None
-    try:
-        obj = bucket.store.load(read, str(key))
-        read.add(raw_objects=1)
+    original, left = RawDelivery(key, 0), RawDelivery(key, 0, redacted=True)
+    is_plain = stream.prefix in bucket.nothing_redacted
+    if obj := load_first(bucket, read, [original, left] if is_plain else [left, original]):
         return with_body(bucket, key, obj, "raw")
-    except NotFound:
-        rows = stored_rows(bucket, read, stream, key)
+    rows = stored_rows(bucket, read, stream, key)
     return with_body(bucket, key, rebuilt(rows, key), "compacted") if rows else None
 
 

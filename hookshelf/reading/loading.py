@@ -18,6 +18,7 @@ from hookshelf.reading.errors import Gone, TooQuick
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.listing import full_key, whole, with_body
 from hookshelf.reading.lookup import within
+from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import ArchivedDelivery, Read, Stream
 
@@ -30,7 +31,7 @@ def in_order(
     open_bucket: Callable[[str], Bucket], read: Read, listed: Sequence[ArchivedDelivery]
 ) -> Iterator[ArchivedDelivery]:
     """Each delivery with body and metadata, in the order given, without those gone meanwhile."""
-    with TemporaryFile(prefix="hookshelf-") as spool:
+    with TemporaryFile(prefix=PREFIX) as spool:
         loader = _Loader(open_bucket, read, spool)
         loader.spool([delivery for delivery in listed if delivery.state == "compacted"])
         rest = iter(listed)

@@ -148,15 +148,16 @@ class Engine:
     def held(self, files: Sequence[Path], *, prove: bool = False) -> dict[str, Held]:
         """The deliveries in some files, by key.
 
-        `prove` rebuilds every body and compares it with the hash in its key. A body that has
-        events is UTF-8, unless they are derived.
+        `prove` rebuilds every body and compares it with the hash in its key, or with that of what
+        an erasure left. A body that has events is UTF-8, unless they are derived.
         """
         same = (
             """CASE WHEN bool_or(derived OR batch = 0)
                 THEN sha256(any_value(before) FILTER (position = 0))
                 ELSE sha256(string_agg(try(decode(before)) || data || try(decode(after)), ''
                     ORDER BY position))
-            END = regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1)"""
+            END = coalesce(any_value(metadata['redacted']) FILTER (position = 0),
+                regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1))"""
             if prove
             else "true"
         )

@@ -14,7 +14,14 @@ from hashlib import md5
 from pathlib import Path
 
 from chalicelib.bodies import CONTENT_TYPES
-from chalicelib.keys import UnknownKey, manifest_prefix, parse_manifest
+from chalicelib.keys import (
+    DeliveryKey,
+    UnknownKey,
+    manifest_prefix,
+    parse_key,
+    parse_manifest,
+    redacted_key,
+)
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.checking import Kept, is_altered
 from hookshelf.reading.errors import BadQuestion
@@ -59,17 +66,21 @@ class Folder:
         meta = {"content-type": CONTENT_TYPES[extension]} | dict(metadata)
         state = "altered" if is_altered(Kept(delivery.key, body, metadata)) else "pulled"
         if not self._dry_run:
-            path = self._path(delivery.bucket, delivery.key)
+            key = _left(delivery.key) if "redacted" in metadata else delivery.key
+            path = self._path(delivery.bucket, key)
             self._write(path.with_name(path.name + _META), [json.dumps(meta, indent=1).encode()])
             self._write(path, [body])
         return Pulled(delivery.bucket, delivery.key, len(body), state)
 
     def _has(self, delivery: ArchivedDelivery) -> bool:
-        """Whether a delivery is there already, byte for byte."""
-        path = self._path(delivery.bucket, delivery.key)
-        if not path.exists() or not path.with_name(path.name + _META).exists():
-            return False
-        return not is_altered(Kept(delivery.key, path.read_bytes(), {}))
+        """Whether a delivery, or what an erasure left of it, is there already, byte for byte."""
+        for key in (delivery.key, _left(delivery.key)):
+            path = self._path(delivery.bucket, key)
+            meta = path.with_name(path.name + _META)
+            if path.exists() and meta.exists():
+                metadata = {} if key == delivery.key else json.loads(meta.read_bytes())
+                return not is_altered(Kept(delivery.key, path.read_bytes(), metadata))
+        return False
 
     def file(self, bucket: Bucket, read: Read, entry: StoredFile) -> Pulled:
         """Write a compacted file or an entry of the log."""
@@ -100,6 +111,12 @@ class Folder:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _left(key: str) -> str:
+    """Where what an erasure left of a delivery lies."""
+    parsed = parse_key(key)
+    return redacted_key(parsed) if isinstance(parsed, DeliveryKey) else key
 
 
 def pulled_files(

@@ -1,11 +1,18 @@
-"""Raw deliveries: which there are in an interval, and what they hold."""
+"""Raw deliveries: which there are in an interval, and what they hold.
+
+What an erasure left of a delivery lies under `_redacted/` and is read in the original's place, from
+the moment it is there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import blake2b
+from heapq import merge
+from itertools import groupby
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import (
@@ -17,11 +24,15 @@ from chalicelib.keys import (
     day_prefix,
     is_of_days,
     parse_key,
+    parse_redacted,
+    redacted_key,
+    redacted_prefix,
     seek,
 )
 from chalicelib.store import NotFound
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.files import BEGINNING
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read, Stream
 
 _SAID_EVERY = 1_000  # raw deliveries
@@ -34,37 +45,56 @@ class RawDelivery:
     key: DeliveryKey
     size: int  # bytes of the body
     etag: str = ""  # as it was listed
+    redacted: bool = False  # it is what an erasure left
 
     def __str__(self) -> str:
         return str(self.key)
+
+    @property
+    def stored(self) -> str:
+        """The key that it lies under."""
+        return redacted_key(self.key) if self.redacted else str(self.key)
 
 
 def raw_between(
     bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
 ) -> Iterator[RawDelivery]:
     """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them."""
-    after = "" if start <= BEGINNING else seek(stream.prefix, stream.app, start)
-    stop = seek(stream.prefix, stream.app, end) if end else None
-    for entry in bucket.store.entries(read, app_prefix(stream.prefix, stream.app), after=after):
-        if stop and entry.key >= stop:
-            return
-        if (key := _ours(entry.key, stream)) is not None:
-            yield RawDelivery(key, entry.size, entry.etag)
+    return _each_once(raw_and_redacted(bucket, read, stream, start, end))
+
+
+def raw_and_redacted(
+    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
+) -> Iterator[RawDelivery]:
+    """The same; where an original is still there, what an erasure left of it, and then that."""
+
+    def entries(place: str) -> Iterator[StoredFile]:
+        after = "" if start <= BEGINNING else seek(place, stream.app, start)
+        stop = seek(place, stream.app, end) if end else None
+        for entry in bucket.store.entries(read, app_prefix(place, stream.app), after=after):
+            if stop and entry.key >= stop:
+                return
+            yield entry
+
+    return _listed(bucket, stream, entries)
 
 
 def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[RawDelivery]:
     """The raw deliveries of one day, by key."""
-    entries = bucket.store.entries(read, day_prefix(stream.prefix, stream.app, day))
-    return [
-        RawDelivery(key, entry.size, entry.etag)
-        for entry in entries
-        if (key := _ours(entry.key, stream)) is not None
-    ]
+
+    def entries(place: str) -> Iterator[StoredFile]:
+        return bucket.store.entries(read, day_prefix(place, stream.app, day))
+
+    return list(_each_once(_listed(bucket, stream, entries)))
 
 
 def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
     """The days that have raw deliveries: of each folder above days a LIST per 1,000 inside."""
-    below = app_prefix(stream.prefix, stream.app)
+    below = [app_prefix(place, stream.app) for place in _places(bucket, stream)]
+    return sorted({day for prefix in below for day in _days(bucket, read, prefix)})
+
+
+def _days(bucket: Bucket, read: Read, below: str) -> Iterator[date]:
     folders = list(filter(is_of_days, bucket.store.folders(read, below)))
     for _ in range(1, DAY_LEVELS):
         folders = [
@@ -72,7 +102,31 @@ def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
             for folder in folders
             for name in bucket.store.folders(read, f"{below}{folder}/")
         ]
-    return sorted(day for folder in folders if (day := day_in(folder)) is not None)
+    return (day for folder in folders if (day := day_in(folder)) is not None)
+
+
+def _places(bucket: Bucket, stream: Stream) -> list[str]:
+    """The prefixes below which an app's deliveries lie."""
+    if stream.prefix in bucket.nothing_redacted:
+        return [stream.prefix]
+    return [stream.prefix, redacted_prefix(stream.prefix)]
+
+
+def _listed(
+    bucket: Bucket, stream: Stream, entries: Callable[[str], Iterator[StoredFile]]
+) -> Iterator[RawDelivery]:
+    """What is listed at each place, by key; of one key what is redacted comes first."""
+    parts = [
+        (delivery for entry in entries(place) if (delivery := _ours(entry, stream)) is not None)
+        for place in _places(bucket, stream)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return merge(*parts, key=lambda delivery: (str(delivery), not delivery.redacted))
+
+
+def _each_once(deliveries: Iterator[RawDelivery]) -> Iterator[RawDelivery]:
+    return (next(same) for _, same in groupby(deliveries, key=lambda delivery: delivery.key))
 
 
 def load_all(
@@ -101,20 +155,42 @@ def bounds_of(day: date) -> tuple[datetime, datetime]:
     return start, start + timedelta(days=1)
 
 
-def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | None:
-    try:
-        obj = bucket.store.load(read, str(delivery))
-    except NotFound:
-        return None
+def load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject:
+    """The object of a delivery, under the delivery's key. Raises chalicelib.store.NotFound."""
+    obj = bucket.store.load(read, delivery.stored)
     read.add(raw_objects=1)
-    return obj
+    return obj._replace(key=str(delivery), metadata=_trusted(obj.metadata, delivery.redacted))
 
 
-def _ours(text: str, stream: Stream) -> DeliveryKey | None:
+def load_first(
+    bucket: Bucket, read: Read, deliveries: Iterable[RawDelivery]
+) -> ArchiveObject | None:
+    """The first of some objects that is there."""
+    for delivery in deliveries:
+        with suppress(NotFound):
+            return load(bucket, read, delivery)
+    return None
+
+
+def _trusted(metadata: Mapping[str, str], redacted: bool) -> Mapping[str, str]:
+    """Only what lies where erasures put it may be other bytes than those of its key."""
+    if redacted or "redacted" not in metadata:
+        return metadata
+    return {name: value for name, value in metadata.items() if name != "redacted"}
+
+
+def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | None:
+    """What was listed; or, where that was removed since, what an erasure left of it."""
+    left = [] if delivery.redacted else [replace(delivery, redacted=True)]
+    return load_first(bucket, read, [delivery, *left])
+
+
+def _ours(entry: StoredFile, stream: Stream) -> RawDelivery | None:
+    is_redacted = entry.key.startswith(redacted_prefix(stream.prefix))
     try:
-        key = parse_key(text)
+        key = parse_redacted(entry.key) if is_redacted else parse_key(entry.key)
     except UnknownKey:
         return None  # the bucket may hold what is not ours
     if not isinstance(key, DeliveryKey) or (key.prefix, key.app) != (stream.prefix, stream.app):
         return None
-    return key
+    return RawDelivery(key, entry.size, entry.etag, is_redacted)

@@ -20,6 +20,7 @@ from chalicelib.keys import DeliveryKey
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, generic
 from hookshelf.reading.quick import Msgspec
+from hookshelf.reading.tombstones import events_left
 
 # Raise it when the same bytes and settings would give other rows: files are then made anew.
 SPLITTER = 1
@@ -66,6 +67,8 @@ def to_rows(
     altered = not is_same(obj, key) if altered is None else altered
     delivery = Delivery(key.app, kept_headers(obj), obj.body, key.arrived)
     events = list((source.events or generic.events)(delivery))
+    if "redacted" in obj.metadata:
+        events = events_left(events, obj.body)
     spans = _spans(obj.body, events)
     arrived = _milliseconds(key.arrived.isoformat(timespec="microseconds"))
     verdict = "bad" if altered else _text(obj.metadata.get("verdict", "unchecked"))
@@ -106,8 +109,8 @@ def rebuilt(rows: Sequence[Row], key: DeliveryKey) -> ArchiveObject:
 
 
 def is_same(obj: ArchiveObject, key: DeliveryKey) -> bool:
-    """Whether the bytes are those that the key was made from."""
-    return sha256(obj.body).hexdigest() == key.sha256
+    """Whether the bytes are those that the key was made from, or what an erasure left of them."""
+    return sha256(obj.body).hexdigest() == obj.metadata.get("redacted", key.sha256)
 
 
 def kept_headers(obj: ArchiveObject) -> dict[str, str]:

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from hookshelf.reading.bucket import Bucket, joined, temporary_folder
+from hookshelf.reading.bucket import Bucket, joined
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
@@ -34,6 +34,7 @@ from hookshelf.reading.merge import (
     lines_select,
 )
 from hookshelf.reading.rows import Row
+from hookshelf.reading.scratch import temporary_folder
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter

@@ -82,6 +82,11 @@ class ArchivedDelivery:
     metadata: Mapping[str, str] | None = None  # as stored: encoded, see chalicelib/metadata.py
     altered: bool = False  # the bytes are no longer those that the key was made from
 
+    @property
+    def change(self) -> str:
+        """`altered`, or `redacted` by an erasure; empty where the bytes are those received."""
+        return "altered" if self.altered else "redacted" * ("redacted" in (self.metadata or {}))
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -239,6 +244,18 @@ class Adopted:
     key: str | None
     state: str  # `adopted`, `there` (it was before), or `unreadable`
     why: str = ""  # it could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One object in which a person is who is to be erased."""
+
+    bucket: str
+    key: str
+    # `delivery` (by its own key, wherever it lies), `refused`, `file` (compacted), `version` (an
+    # old one), or `log`: an entry of the manifest log, which cannot be changed.
+    kind: str
+    events: int  # that are erased
 
 
 @dataclass(frozen=True, slots=True)

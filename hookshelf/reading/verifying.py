@@ -21,7 +21,7 @@ from hookshelf.reading.errors import Damaged, Gone, TooQuick
 from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files
 from hookshelf.reading.listing import full_key, keys_in
 from hookshelf.reading.lookup import within
-from hookshelf.reading.raw import RawDelivery, load_all, raw_between
+from hookshelf.reading.raw import RawDelivery, load_all, raw_and_redacted
 from hookshelf.reading.rows import is_same
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Checked, Read, Stream
@@ -40,6 +40,7 @@ class Expected:
     redacted: dict[str, str] = field(default_factory=dict)  # SHA-256 of the redacted body, by key
     expired: set[str] = field(default_factory=set)
     by_command: dict[str, str] = field(default_factory=dict)  # `readmit` or `adopt`, by key
+    unfinished: set[int] = field(default_factory=set)  # numbers of erasures without their end
 
     def is_added(self, key: str) -> bool:
         """Whether somebody put a delivery there of which the log knows nothing."""
@@ -50,7 +51,8 @@ class Expected:
     def add(self, entry: manifest.LogEntry) -> None:
         """Take in the next entry."""
         if entry.kind == "expire":
-            self.expired |= {key for key in self.keys if _day(key) == entry.day}
+            known = {*self.keys, *self.redacted}
+            self.expired |= {key for key in known if _day(key) == entry.day}
             self.keys -= self.expired
             return
         if entry.kind == "day":
@@ -61,6 +63,10 @@ class Expected:
         self.keys -= entry.removed.keys()
         if entry.kind == "erase":
             self.redacted |= entry.facts.get("redacted", {})
+            ended = entry.facts.get("ended", [])
+            self.unfinished -= {*ended}
+            if not ended:
+                self.unfinished.add(entry.number)
 
 
 class Verifying:
@@ -81,6 +87,7 @@ class Verifying:
         self._expected = Expected()
         self._seen: set[str] = set()
         self._raw: dict[str, RawDelivery] = {}
+        self._originals: set[str] = set()  # listed raw, as they were received
         self._false_alarms = 0
 
     def run(self, *, raw: bool) -> Iterator[Checked]:
@@ -89,8 +96,10 @@ class Verifying:
         `raw` asks for the raw objects themselves, whatever compacted files hold.
         """
         start, end = self.selection.since or BEGINNING, self.selection.until
-        listed = raw_between(self.bucket, self.read, self.stream, start, end)
-        self._raw = {str(delivery): delivery for delivery in listed}
+        for delivery in raw_and_redacted(self.bucket, self.read, self.stream, start, end):
+            self._raw.setdefault(str(delivery), delivery)
+            if not delivery.redacted:
+                self._originals.add(str(delivery))
         files = self._listed()
         yield from (self._broken(key, state) for key, state in self.log.broken.items())
         if raw:
@@ -108,6 +117,8 @@ class Verifying:
         self._expected = Expected()
         for entry in self.log.entries:
             self._expected.add(entry)
+        if self._expected.unfinished:
+            self.unfinished.add("erase")
         return files
 
     def _compacted(self, files: Files) -> Iterator[Checked]:
@@ -164,7 +175,7 @@ class Verifying:
                     altered.add(str(delivery))
         for kept, verification in batch:
             yield self._checked(
-                kept.key,
+                kept,
                 Verification("bad", "altered", False) if kept.key in altered else verification,
             )
 
@@ -187,7 +198,7 @@ class Verifying:
             for delivery, obj in load_all(self.bucket, self.read, rest)
         )
         for kept, verification in self.checkers.check(objects):
-            yield self._checked(kept.key, verification)
+            yield self._checked(kept, verification)
 
     def _absent(self) -> Iterator[Checked]:
         """What the log knows, and nothing holds any more."""
@@ -203,14 +214,27 @@ class Verifying:
                 self.unfinished.add(expected.by_command[key])
             yield Checked(self.bucket.name, key, None, state, state != "missing")
 
-    def _checked(self, key: str, verification: Verification) -> Checked:
-        self._seen.add(key)
+    def _checked(self, kept: Kept, verification: Verification) -> Checked:
+        self._seen.add(kept.key)
         verdict, state, in_order, _ = verification
-        if self._expected.is_added(key) and state != "altered":
-            state, in_order = "added", False
-        elif state == "redacted" and key not in self._expected.redacted:
-            verdict, state, in_order = "bad", "altered", False
-        return Checked(self.bucket.name, key, verdict, state, in_order)
+        known = self._as_logged(kept, state)
+        if known != state:
+            verdict, state, in_order = "bad" if known == "altered" else verdict, known, False
+        return Checked(self.bucket.name, kept.key, verdict, state, in_order)
+
+    def _as_logged(self, kept: Kept, state: str) -> str:
+        """The state of what is there, by what the log says of it."""
+        left = self._expected.redacted.get(kept.key)
+        if state == "altered":
+            return state
+        if left is None:
+            if state == "redacted":  # an erasure ended before it was in the log
+                self.unfinished.add("erase")
+            is_added = state == "redacted" or self._expected.is_added(kept.key)
+            return "added" if is_added else state
+        if state != "redacted" or kept.key in self._originals:
+            return "added"  # what was erased is still there
+        return state if left == kept.metadata["redacted"] else "altered"
 
     def _broken(self, key: str, state: str) -> Checked:
         return Checked(self.bucket.name, key, None if state == "missing" else "bad", state, False)

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.archives import delivered, put
 from support.guarded_s3 import GuardedS3, guarded_s3
+from support.policies import allows
 from support.project import PROJECT
 
 from hookshelf import Archive
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.slow  # a stage on a server of AWS's, for each
 DAYS = [datetime.now(UTC) - timedelta(days=ago) for ago in (5, 3)]
 EVENT = [{"email": "jane@example.com", "event": "open", "timestamp": 1, "sg_event_id": "e1"}]
 OBJECTS = [delivered(EVENT, day) for day in DAYS]
+KEY = OBJECTS[0].key
 HASH = OBJECTS[0].key.rpartition("-")[2][:12]
 READERS = [
     ["count", "--by", "day"],
@@ -98,6 +100,34 @@ def test_who_may_read_cannot_compact_and_who_may_compact_can(bucket: str) -> Non
     assert done.exit_code == 0, done.output
     assert may.refused == []
     assert may.signed_by == {("AKIDTEAM", "eu-north-1")}
+
+
+def test_who_may_erase_erases_and_may_not_put_deliveries(bucket: str) -> None:
+    line = ["erase", "jane@example.com", "--reason", "asked", "--yes"]
+    with guarded_s3(policy("compact", bucket)) as s3:
+        refused = run(s3, bucket, *line)
+    with guarded_s3(policy("erase", bucket)) as may:
+        done = run(may, bucket, *line)
+
+    assert refused.exit_code == 1
+    assert {action for action, _ in s3.refused} == {"s3:ListBucketVersions"}
+    assert done.exit_code == 0, done.output
+    assert may.refused == []
+    assert not allows(policy("erase", bucket), "s3:PutObject", f"arn:aws:s3:::{bucket}/{KEY}")
+
+
+@pytest.mark.parametrize("purpose", ["readmit", "adopt"])
+def test_who_may_adopt_or_readmit_does(bucket: str, purpose: str, tmp_path: Path) -> None:
+    (tmp_path / "pile").mkdir()
+    (tmp_path / "pile" / "sendgrid_1763000000000.json").write_text("[]")
+    with guarded_s3(policy("compact", bucket)) as s3:
+        refused = run(s3, bucket, "adopt", "pile", "--app", "sendgrid")
+    with guarded_s3(policy(purpose, bucket)) as may:
+        done = run(may, bucket, "adopt", "pile", "--app", "sendgrid")
+
+    assert (refused.exit_code, s3.refused != []) == (1, True)
+    assert done.exit_code == 0, done.output
+    assert may.refused == []
 
 
 @contextmanager

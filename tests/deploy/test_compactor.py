@@ -141,7 +141,7 @@ def test_the_policy_of_a_person_or_a_job_is_printed() -> None:
     ("arguments", "said"),
     [
         ([], "Give --stage for the policies of its functions"),
-        (["--stage", "dev", "--bucket", "b-1"], "or --for with read or compact"),
+        (["--stage", "dev", "--bucket", "b-1"], "or --for with read, replay, compact"),
         (["--for", "read"], "The archive is a folder"),
         (["--for", "read", "--bucket", "b-1", "--check"], "--check compares files"),
         (["--for", "read", "--bucket", "B"], "has the entry 'B'"),

@@ -1,9 +1,12 @@
 """What every store of reading promises: ranges and conditions, on a folder and on S3 alike."""
 
-import pytest
-from support.archives import archive_of, delivered, moment, put
-from support.stores import STORES, environ_of
+from pathlib import Path
 
+import pytest
+from support.archives import Objects, archive_of, delivered, moment, put
+from support.stores import ON_S3, STORES, environ_of
+
+from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import day_prefix
 from chalicelib.settings import from_environment
 from chalicelib.store import NotFound
@@ -94,6 +97,72 @@ def test_what_was_received_is_listed_in_order_and_loaded(store, environ):
     assert read.requests == 6
     with pytest.raises(NotFound):
         store.load(read, "sendgrid/nothing")
+
+
+LEFT = ArchiveObject("_redacted/shop/a", b"what is left", "application/json", {"redacted": "x"})
+
+
+def test_an_object_is_put_with_its_metadata_where_nothing_is_or_in_place_of_what_was_listed(store):
+    store.put_object(Read(), LEFT, replacing=None)
+    (entry,) = store.entries(Read(), "_redacted/")
+    with pytest.raises(Taken):
+        store.put_object(Read(), LEFT._replace(body=b"other"), replacing=None)
+    assert store.load(Read(), LEFT.key) == LEFT
+
+    less = LEFT._replace(body=b"less", metadata={"redacted": "y"})
+    store.put_object(Read(), less, replacing=entry)
+    with pytest.raises(Taken):
+        store.put_object(Read(), LEFT, replacing=entry)
+    assert store.load(Read(), LEFT.key) == less
+
+
+def test_what_is_there_now_is_a_version_and_goes_for_good(store):
+    store.put_object(Read(), LEFT, replacing=None)
+    store.put_object(Read(), LEFT._replace(key="other/shop/a"), replacing=None)
+    (version,) = store.versions(Read(), "_redacted/")
+
+    assert (version.key, version.is_newest, version.is_marker) == (LEFT.key, True, False)
+    assert store.load_version(Read(), version) == LEFT
+    for _ in range(2):
+        store.delete_version(Read(), version)
+    with pytest.raises(NotFound):
+        store.load_version(Read(), version)
+    assert list(store.versions(Read(), "_redacted/")) == []
+    assert [entry.key for entry in store.entries(Read())] == ["other/shop/a"]
+
+
+@pytest.mark.parametrize("client", ON_S3)
+def test_old_versions_and_markers_are_listed_read_and_deleted(s3_environ, client):
+    objects = Objects(s3_environ)
+    objects.client.put_bucket_versioning(
+        Bucket=objects.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    settings = from_environment({**s3_environ, "ARCHIVE_CLIENT": client})
+    store = open_reading_store(settings, objects.bucket)
+    objects.write(LEFT.key, b"first")
+    objects.write(LEFT.key, b"second")
+    objects.delete(LEFT.key)
+    listed = list(store.versions(Read(), "_redacted/"))
+
+    assert [version.is_newest for version in listed if version.is_marker] == [True]
+    bodies = {store.load_version(Read(), v).body for v in listed if not v.is_marker}
+    assert bodies == {b"first", b"second"}
+    for version in listed:
+        store.delete_version(Read(), version)
+    assert list(store.versions(Read(), "_redacted/")) == []
+
+
+def test_a_folder_lists_what_an_interrupted_writer_left(folder_environ):
+    folder = Path(folder_environ["ARCHIVE_FOLDER"], "events", "_redacted", "shop")
+    folder.mkdir(parents=True)
+    (folder / ".hookshelf-abc").write_bytes(b"half")
+    (folder.parents[1] / ".hookshelf-lock").touch()
+    store = open_reading_store(from_environment(folder_environ), "events")
+    (version,) = store.versions(Read())
+
+    assert (version.key, version.is_newest) == ("_redacted/shop/.hookshelf-abc", False)
+    store.delete_version(Read(), version)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_store_that_cannot_be_read_back_names_the_file_to_add(folder_environ, monkeypatch):

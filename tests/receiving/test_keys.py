@@ -40,8 +40,10 @@ from chalicelib.keys import (
     parse_events,
     parse_key,
     parse_manifest,
+    parse_redacted,
     past_deliveries,
     past_rejected,
+    redacted_key,
     rejected_prefix,
     seek,
     stamp,
@@ -195,6 +197,23 @@ def test_compacted_files_and_the_manifest_log_are_written_like_this_for_ever(key
 
     assert str(meaning) == key
     assert parse(key) == meaning
+
+
+@pytest.mark.parametrize("prefix", ["", "events/in/"])
+def test_what_an_erasure_left_lies_by_the_name_of_its_delivery_for_ever(prefix):
+    key = DeliveryKey(prefix, "shop", datetime(2026, 11, 20, 23, 50, 1, tzinfo=UTC), DIGEST, "json")
+    name = f"{prefix}_redacted/shop/dt=2026-11-20/hh=23/20261120T235001.000000Z-{DIGEST}.json"
+
+    assert redacted_key(key) == name
+    assert parse_redacted(name) == key
+    for other in (
+        str(key),
+        f"_redacted/{prefix}x/{name}",
+        f"../{name}",
+        name.replace("hh=23", "hh=22"),
+    ):
+        with pytest.raises(UnknownKey):
+            parse_redacted(other)
 
 
 def test_the_extensions_of_version_1_are_frozen_too():

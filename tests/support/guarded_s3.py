@@ -91,8 +91,11 @@ def _asked(environ: dict[str, Any]) -> tuple[str, str]:
     """Action and ARN of a request, path-style; an action that nobody has where it is another."""
     bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
     query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-    if key and not query.keys() - {"x-id"}:
-        return OF_OBJECTS[environ["REQUEST_METHOD"]], f"arn:aws:s3:::{bucket}/{key}"
+    if key and not query.keys() - {"x-id", "versionId"}:
+        version = "Version" if "versionId" in query else ""
+        return OF_OBJECTS[environ["REQUEST_METHOD"]] + version, f"arn:aws:s3:::{bucket}/{key}"
+    if not key and environ["REQUEST_METHOD"] == "GET" and "versions" in query:
+        return "s3:ListBucketVersions", f"arn:aws:s3:::{bucket}"
     if not key and environ["REQUEST_METHOD"] == "GET" and "list-type" in query:
         return "s3:ListBucket", f"arn:aws:s3:::{bucket}"
     return f"s3:Other {environ['REQUEST_METHOD']} {sorted(query)}", f"arn:aws:s3:::{bucket}/{key}"

@@ -34,6 +34,16 @@ class StoredFile:
     etag: str  # as the store names this content, in quotes: see `quoted`
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an object, or a marker that it was deleted."""
+
+    key: str
+    id: str  # as the store names it
+    is_newest: bool
+    is_marker: bool = False
+
+
 class ReadingStore(Protocol):
     """One bucket. `tests/reading/test_store.py` holds every store to this.
 
@@ -60,6 +70,20 @@ class ReadingStore(Protocol):
 
     def delete(self, read: Read, entry: StoredFile) -> None:
         """Delete exactly what was listed; nothing happens where it is gone or replaced."""
+
+    # For erasing, which has rights that no other command needs.
+
+    def put_object(self, read: Read, obj: ArchiveObject, *, replacing: StoredFile | None) -> None:
+        """As `put_file`, with the object's metadata. Raises Taken."""
+
+    def versions(self, read: Read, prefix: str = "") -> Iterator[Version]:
+        """Every version of every object below `prefix`, and what interrupted writers left."""
+
+    def load_version(self, read: Read, version: Version) -> ArchiveObject:
+        """A version with its metadata. Raises chalicelib.store.NotFound."""
+
+    def delete_version(self, read: Read, version: Version) -> None:
+        """Delete one version for good; nothing happens where it is gone."""
 
 
 def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:

@@ -18,10 +18,12 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import StoredFile
+from hookshelf.reading.store import StoredFile, Version
 from hookshelf.reading.values import Read
 
 _META = ".meta"  # beside what was received, see chalicelib/store/folder.py
+_UNFINISHED = ".hookshelf-"  # begins the name of what is being written
+_LOCK = f"{_UNFINISHED}lock"
 _OURS = "."  # the lock, and what is being written: no key has a segment that begins with a dot
 
 
@@ -94,27 +96,9 @@ class ReadingFolder:
     ) -> StoredFile:
         """See ReadingStore.put_file."""
         read.add(requests=1)
-        path = self._root / key
         with _reading(), self._locked():
-            there = self._entry(key)
-            if there and (replacing is None or there.etag != replacing.etag):
-                raise Taken(key)
-            if replacing and not there:
-                raise Taken(key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".hookshelf-", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    if isinstance(body, Path):
-                        with body.open("rb") as source:
-                            shutil.copyfileobj(source, file, 1 << 20)
-                    else:
-                        file.write(body)
-                Path(name).chmod(0o644)
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            self._check(key, replacing)
+            _write(self._root / key, body)
             put = self._entry(key)
         assert put is not None
         return put
@@ -126,6 +110,45 @@ class ReadingFolder:
             there = self._entry(entry.key)
             if there and there.etag == entry.etag:
                 (self._root / entry.key).unlink()
+
+    def put_object(self, read: Read, obj: ArchiveObject, *, replacing: StoredFile | None) -> None:
+        """See ReadingStore.put_object."""
+        read.add(requests=1)
+        meta = {"content-type": obj.content_type} | dict(obj.metadata)
+        with _reading(), self._locked():
+            self._check(obj.key, replacing)
+            _write(self._root / (obj.key + _META), json.dumps(meta, indent=1).encode())
+            _write(self._root / obj.key, obj.body)
+
+    def versions(self, read: Read, prefix: str = "") -> Iterator[Version]:
+        """See ReadingStore.versions. Of an object there is one; what was left was never one."""
+        check_prefix(prefix)
+        read.add(requests=1)
+        with _reading():
+            for path in sorted((self._root / prefix).rglob("*")):
+                is_left = path.name.startswith(_UNFINISHED)
+                is_object = is_left or not path.name.endswith(_META)
+                if path.is_file() and is_object and path.name != _LOCK:
+                    key = str(path.relative_to(self._root))
+                    yield Version(key, "unfinished" if is_left else "", not is_left)
+
+    def load_version(self, read: Read, version: Version) -> ArchiveObject:
+        """See ReadingStore.load_version."""
+        return self.load(read, version.key)
+
+    def delete_version(self, read: Read, version: Version) -> None:
+        """See ReadingStore.delete_version. Its metadata first: alone nothing would list it."""
+        read.add(requests=1)
+        path = self._root / version.key
+        with _reading(), self._locked():  # so that nobody is writing what was left
+            path.with_name(path.name + _META).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def _check(self, key: str, replacing: StoredFile | None) -> None:
+        """Raise Taken where something else lies there than what is to be replaced."""
+        there = self._entry(key)
+        if (there and there.etag) != (replacing and replacing.etag):
+            raise Taken(key)
 
     def _entry(self, key: str) -> StoredFile | None:
         try:
@@ -156,9 +179,27 @@ class ReadingFolder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / ".hookshelf-lock").open("wb") as lock:
+        with (self._root / _LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _write(path: Path, body: bytes | Path) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(body, Path):
+                with body.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            else:
+                file.write(body)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _bytes(path: str) -> bytes:

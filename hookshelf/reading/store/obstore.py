@@ -17,7 +17,7 @@ from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from chalicelib.store.obstore import ObstoreStore
 from hookshelf.reading.errors import Gone
-from hookshelf.reading.store import StoredFile, quoted
+from hookshelf.reading.store import StoredFile, Version, quoted
 from hookshelf.reading.values import Read
 
 _PAGE = 1_000  # keys in one answer of S3
@@ -88,6 +88,23 @@ class ReadingObstore(ObstoreStore):
     def delete(self, read: Read, entry: StoredFile) -> None:
         """See ReadingStore.delete."""
         self._boto3.delete(read, entry)
+
+    def put_object(self, read: Read, obj: ArchiveObject, *, replacing: StoredFile | None) -> None:
+        """See ReadingStore.put_object."""
+        self._boto3.put_object(read, obj, replacing=replacing)
+
+    def versions(self, read: Read, prefix: str = "") -> Iterator[Version]:
+        """See ReadingStore.versions."""
+        yield from self._boto3.versions(read, prefix)
+
+    def load_version(self, read: Read, version: Version) -> ArchiveObject:
+        """See ReadingStore.load_version."""
+        obj: ArchiveObject = self._boto3.load_version(read, version)
+        return obj
+
+    def delete_version(self, read: Read, version: Version) -> None:
+        """See ReadingStore.delete_version."""
+        self._boto3.delete_version(read, version)
 
     @cached_property
     def _reader(self) -> S3Store:
