@@ -13,14 +13,8 @@ import click
 
 from chalicelib.errors import MisuseError
 from hookshelf.commands._options import Match, ReadOptions, matching_options, reading_options
-from hookshelf.commands._output import (
-    EVENT_COLUMNS,
-    csv_head,
-    csv_line,
-    json_line,
-    opened,
-    show_read,
-)
+from hookshelf.commands._output import opened, show_read
+from hookshelf.reading.lines import EVENT_COLUMNS, csv_head, csv_line, json_line
 from hookshelf.reading.values import ArchivedEvent
 from hookshelf.terminal import show
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 
 import click
 
@@ -15,23 +15,14 @@ from hookshelf.commands._options import (
     matching_options,
     reading_options,
 )
-from hookshelf.commands._output import (
-    absence,
-    csv_head,
-    csv_line,
-    go_on,
-    in_words,
-    json_line,
-    opened,
-    short_hash,
-    show_read,
-)
+from hookshelf.commands._output import absence, go_on, opened, show_read
+from hookshelf.reading.lines import csv_head, csv_line, json_line
 from hookshelf.reading.values import ArchivedEvent
-from hookshelf.reading.words import outcome, sentence
+from hookshelf.reading.words import LATE, day_in_words, outcome, sentence
 from hookshelf.terminal import clear_progress, show
+from hookshelf.wording import in_words, short_hash
 
 NOTHING = Match(None, None, None, None)
-LATE = timedelta(hours=1)  # an event that arrived this long after its time is marked
 
 
 @click.command()
@@ -97,7 +88,7 @@ def _print_data(events: Sequence[ArchivedEvent], *, as_csv: bool) -> None:
 
 def _print_outcome(events: Sequence[ArchivedEvent], options: ReadOptions) -> None:
     if newest := outcome(events):
-        show(newest.sentence(lambda event: _day(event, options.tz)))
+        show(newest.sentence(lambda event: day_in_words(event, options.tz)))
         show("")
 
 
@@ -123,9 +114,3 @@ def _cells(event: ArchivedEvent, tz: tzinfo, match: Match) -> Iterator[str]:
     if late >= LATE:
         yield f"arrived {in_words(late)} later"
     yield f"[{short_hash(event.delivery)} {event.verdict}]"
-
-
-def _day(event: ArchivedEvent, tz: tzinfo) -> str:
-    day = event.time.astimezone(tz)
-    year = f" {day.year}" if day.year != datetime.now(tz).year else ""
-    return f"{day.day} {day:%B}{year}"

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import in_bytes
 from hookshelf.terminal import show
+from hookshelf.wording import in_bytes
 
 
 @click.command()

@@ -9,17 +9,11 @@ from collections import Counter
 import click
 
 from chalicelib.metadata import decode
-from chalicelib.responses import INVALID_SIGNATURE, NOT_JSON
 from hookshelf.commands._options import ReadOptions, reading_options
 from hookshelf.commands._output import go_on, opened, show_read
 from hookshelf.reading.values import ArchivedDelivery
+from hookshelf.reading.words import UNKNOWN_REASON, advice
 from hookshelf.terminal import show
-
-_WHAT_TO_DO = {
-    INVALID_SIGNATURE.reason: "Is the sender's key or secret in APPS_FILE the present one? "
-    "`{verify}` checks them against it.",
-    NOT_JSON.reason: "Where the sender is right, set any_body for the app in APPS_FILE.",
-}
 
 
 @click.command()
@@ -43,8 +37,8 @@ def command(options: ReadOptions) -> None:
         reasons[reason] += 1
         show(_as_json(delivery, reason) if options.as_json else _line(delivery, reason, options))
     for reason, count in reasons.most_common():
-        advice = _WHAT_TO_DO.get(reason, "").format(verify=go_on(options, "verify", "--rejected"))
-        show(f"{count:,} × {reason or 'for a reason that was not kept'}. {advice}", err=True)
+        what_to_do = advice(reason, verify=go_on(options, "verify", "--rejected"))
+        show(f"{count:,} × {reason or UNKNOWN_REASON}. {what_to_do}", err=True)
     if not reasons:
         show("Nothing was refused.", err=True)
     show_read(refused.read, options, hint=False)

@@ -10,18 +10,12 @@ import click
 
 from chalicelib.metadata import headers_of
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import (
-    event_at,
-    go_on,
-    in_bytes,
-    json_line,
-    opened,
-    short_hash,
-    show_read,
-)
+from hookshelf.commands._output import event_at, go_on, opened, show_read
+from hookshelf.reading.lines import json_line
 from hookshelf.reading.values import ArchivedDelivery, Read
 from hookshelf.reading.words import sentence
 from hookshelf.terminal import show
+from hookshelf.wording import in_bytes, short_hash
 
 MOST_TEXT = 40 * 100  # characters, a screen, of a body that are shown; --body writes all of it
 

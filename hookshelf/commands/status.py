@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import absence, go_on, in_bytes, in_words, opened, show_read
+from hookshelf.commands._output import absence, go_on, opened, show_read
+from hookshelf.reading.prices import dollars_a_month
 from hookshelf.reading.values import Read, Status
 from hookshelf.terminal import show
-
-# S3 Standard in us-east-1, first 50 TB. https://aws.amazon.com/s3/pricing/
-DOLLARS_PER_GB_MONTH = 0.023
+from hookshelf.wording import in_bytes, in_words
 
 
 @click.command()
@@ -71,11 +70,6 @@ def _lines(status: Status, options: ReadOptions) -> list[str]:
         f"{status.files:,} compacted files: ${dollars_a_month(status):,.4f} a month, list price",
         f"  compacted  {fresh}",
     ]
-
-
-def dollars_a_month(status: Status) -> float:
-    """What storing it costs at list price, without requests."""
-    return (status.bytes + status.file_bytes) / 1e9 * DOLLARS_PER_GB_MONTH
 
 
 def _as_json(status: Status) -> dict[str, object]:

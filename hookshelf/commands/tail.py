@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import in_bytes, opened, short_hash, show_read
+from hookshelf.commands._output import opened, show_read
 from hookshelf.commands._sending import (
     Sending,
     checked_target,
     parcel_to_send,
     sending_options,
 )
+from hookshelf.reading.prices import following_in_words
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.replay.forward import Forwarder
 from hookshelf.terminal import show
+from hookshelf.wording import in_bytes, short_hash
 
 if TYPE_CHECKING:
     from hookshelf import Archive
     from hookshelf.reading.follow import Follower
-
-# S3 Standard in us-east-1. https://aws.amazon.com/s3/pricing/
-DOLLARS_PER_LIST = 0.005 / 1_000
 
 
 @click.command()
@@ -75,7 +74,8 @@ def command(
     archive = opened(options)
     follower = archive.follow(since=options.since, last=last)
     if follow:
-        show(_price(follower.lists, every), err=True)
+        price = following_in_words(follower.lists, every)
+        show(f"Looking every {every:g} s until Ctrl-C: {price}", err=True)
     refused = 0
     ends = suppress(KeyboardInterrupt)  # which is how following does
     with Forwarder(target, sending.pace()) if target else nullcontext() as forwarder, ends:
@@ -95,14 +95,6 @@ def _polls(follower: Follower, every: float | None) -> Iterator[list[ArchivedDel
     while every:
         time.sleep(every)
         yield follower.poll()
-
-
-def _price(lists: int, every: float) -> str:
-    dollars = lists * 86_400 / every * DOLLARS_PER_LIST
-    return (
-        f"Looking every {every:g} s until Ctrl-C: {lists} LISTs each time, "
-        f"on S3 ${dollars:,.2f} a day at list price."
-    )
 
 
 def _sent(

@@ -9,10 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from chalicelib.responses import INVALID_SIGNATURE, NOT_JSON
 from hookshelf.reading.values import ArchivedEvent
 
+LATE = timedelta(hours=1)  # an event that arrived this long after its time is marked
+UNKNOWN_REASON = "for a reason that was not kept"
+
+# What somebody may do about what was refused, by the reason.
+_ADVICE = {
+    INVALID_SIGNATURE.reason: "Is the sender's key or secret in APPS_FILE the present one? "
+    "`{verify}` checks them against it.",
+    NOT_JSON.reason: "Where the sender is right, set any_body for the app in APPS_FILE.",
+}
 # Why SendGrid drops a message to an address on a suppression list, and the event that put it there.
 _DROPPED_BECAUSE = {
     "bounced address": ("bounce",),
@@ -58,6 +69,18 @@ def sentence(event: ArchivedEvent) -> str:
     data = _data(event)
     write = _SENDGRID.get(event.type) if event.source == "sendgrid" else None
     return write(data) if write else event.type or "event"
+
+
+def advice(reason: str, *, verify: str) -> str:
+    """What to do about deliveries refused for a reason; `verify` is the command to check them."""
+    return _ADVICE.get(reason, "").format(verify=verify)
+
+
+def day_in_words(event: ArchivedEvent, tz: tzinfo) -> str:
+    """`9 November`, and the year where it is not this one: the day of an event in a time zone."""
+    day = event.time.astimezone(tz)
+    year = f" {day.year}" if day.year != datetime.now(tz).year else ""
+    return f"{day.day} {day:%B}{year}"
 
 
 def outcome(events: Iterable[ArchivedEvent]) -> MessageOutcome | None:
