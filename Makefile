@@ -65,7 +65,7 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/run.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.in requirements.txt
 	$(PIP) --require-hashes -r requirements.txt
-	$(PIP) -e '.[cli]'
+	$(PIP) -e '.[cli,page]'
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/pyvenv.cfg pyproject.toml requirements.in requirements.txt requirements-dev.txt

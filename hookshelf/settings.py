@@ -16,6 +16,7 @@ from hookshelf.project import PROJECT_ROOT
 
 CONFIG = PROJECT_ROOT / ".chalice" / "config.json"
 LOCAL_STAGE = "local"
+LOOPBACK = "127.0.0.1"  # nobody but this machine reaches what is served there
 
 
 def stage_environment(stage: str) -> dict[str, str]:

@@ -8,9 +8,9 @@ from chalicelib.local import STAGE_VARIABLE
 from chalicelib.routes import input_url
 from chalicelib.settings import SettingError
 from chalicelib.tokens import HASHED, variable_name
-from hookshelf.settings import CONFIG, LOCAL_STAGE
+from hookshelf.settings import CONFIG, LOCAL_STAGE, LOOPBACK
 
-HOST = "127.0.0.1"
+HOST = LOOPBACK
 TOKEN_VARIABLE = STAGE_VARIABLE + variable_name(None)
 
 

@@ -175,7 +175,8 @@ def main() -> None:
         _make(deliveries(until, events=options.events, seed=options.seed), options.replace)
     except (HookshelfError, OSError) as error:
         sys.exit(f"Error: {error}")
-    print(f"What happened to Jane?\n\n{_next_command()}\n")
+    print(f"What happened to Jane?\n\n{_next_command('find', JANE)}\n")
+    print(f"The same and more, as pages in your browser:\n\n{_next_command('browse')}")
 
 
 def _make(arriving: Iterable[Delivery], is_replaced: bool) -> None:
@@ -200,11 +201,11 @@ def _make(arriving: Iterable[Delivery], is_replaced: bool) -> None:
     print(f"{count:,} deliveries with {events:,} events in {bucket}.")
 
 
-def _next_command() -> str:
+def _next_command(*words: str) -> str:
     hookshelf = Path(sys.executable).with_name("hookshelf")
     if hookshelf.is_relative_to(Path.cwd()):
         hookshelf = hookshelf.relative_to(Path.cwd())
-    command = [str(hookshelf), "find", JANE, "--bucket", BUCKET]
+    command = [str(hookshelf), *words, "--bucket", BUCKET]
     if "ARCHIVE_BUCKETS" in os.environ:  # which would have the command read elsewhere
         command += ["--stage", "local"]
     return shlex.join(command)

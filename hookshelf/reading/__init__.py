@@ -53,8 +53,7 @@ How it is made, from the outside in; each part knows only those below it:
     rows.py split.py            a delivery as rows, and back again, byte for byte
     store/                      the port: list, ranges, conditional put, delete
 
-The words for people (a timeline's sentences, tables, colours), `export` and `policy` are not here:
-they are modules beside their commands, over these values.
+For people, over these values: words.py (sentences, outcomes), lines.py (JSON, CSV), prices.py.
 """
 
 from hookshelf.reading.archive import Archive

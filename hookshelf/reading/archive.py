@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import chain
@@ -94,6 +95,12 @@ class Archive:
         self._below = below  # whether paths below a place are part of it
         self.settings, self.places = _located(location, self.environ)
         self._buckets: dict[str, Bucket] = {}
+
+    def in_zone(self, tz: tzinfo) -> Archive:
+        """The same archive, with what is known of it already; dates and days are those of `tz`."""
+        other = copy(self)
+        other.tz = tz
+        return other
 
     def apps(self) -> list[Stream]:
         """Every app at every place, raw or compacted, in order."""

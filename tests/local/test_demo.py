@@ -126,8 +126,9 @@ def test_the_command_fills_a_bucket_and_ends_with_the_next_command(tmp_path: Pat
     lines = done.stdout.splitlines()
 
     assert "deliveries with" in lines[0]
-    assert lines[-2].endswith("hookshelf find jane@example.com --bucket demo")
-    assert lines[-3] == lines[-1] == ""
+    assert lines[-5].endswith("hookshelf find jane@example.com --bucket demo")
+    assert lines[-6] == lines[-4] == lines[-2] == ""
+    assert lines[-1].endswith("hookshelf browse --bucket demo")
     assert list(folder_store(project / "archive").list("sendgrid/"))
     assert [path.name for path in (project / "archive").iterdir()] == ["demo"]
 

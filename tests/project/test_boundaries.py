@@ -29,10 +29,13 @@ KNOWS = {
     "reading": BELOW,
     "deploy": BELOW,
     "replay": BELOW,
+    "page": BELOW | {"reading"},
     "local": BELOW | {"app.py"},  # which it serves
     "doctor": BELOW | {"deploy"},
     "smoke": BELOW | {"deploy"},
-    "commands": BELOW | {"the library", "reading", "replay", "deploy", "local", "doctor"},
+    "commands": BELOW
+    | {"the library", "reading", "replay", "page", "deploy", "local"}
+    | {"doctor"},
     "the command line": BELOW | {"commands"},  # hookshelf/__main__.py
 }
 
@@ -50,7 +53,8 @@ LIBRARIES = {
     ],
     "cryptography": ["chalicelib/ecdsa.py", "hookshelf/local/traffic.py"],
     "chalice": ["chalicelib/local*.py"],
-    "waitress": ["chalicelib/local_server.py"],
+    "waitress": ["chalicelib/local_server.py", "hookshelf/page/*"],
+    **dict.fromkeys(("flask", "markupsafe", "werkzeug"), ["hookshelf/page/*"]),
     "click": ["hookshelf/commands/*", "hookshelf/*__main__.py"],
     "duckdb": ["hookshelf/reading/*"],
     "findpython": ["hookshelf/deploy/*"],

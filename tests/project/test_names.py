@@ -28,6 +28,7 @@ PROTOCOLS = {
     | {"message", "verify", "sign", "handshake", "events", "example"},
     "chalicelib/store": {"STORE"},
     "hookshelf/commands": {"command"},
+    "hookshelf/page/views": {"VIEW"},
     "hookshelf/reading/store": {"READING_STORE"},
 }
 # The names of the functions in Lambda, which senders' and operators' settings hold; each hands on
