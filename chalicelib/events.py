@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -30,7 +30,7 @@ class Event(NamedTuple):
 class Quick(Protocol):
     """A quicker JSON reader, which gives what the plain one here gives, or None: it cannot tell."""
 
-    def elements(self, text: str) -> list[tuple[str, Any]] | None:
+    def elements(self, text: str, names: Sequence[str] = ()) -> list[tuple[str, Any]] | None:
         """What `elements` gives."""
 
     def parse(self, text: str) -> tuple[Any] | None:
@@ -57,14 +57,8 @@ def event(  # noqa: PLR0913  (one for each attribute)
     correlation: object = None,
 ) -> Event:
     """An Event from whatever a body held: anything that is no text or number counts as absent."""
-    return Event(
-        id=text(id),
-        type=text(type),
-        subject=text(subject),
-        time=rfc3339(time) or _utc(delivery.arrived),
-        correlation=text(correlation),
-        data=data,
-    )
+    time = rfc3339(time) or _utc(delivery.arrived)
+    return Event(text(id), text(type), text(subject), time, text(correlation), data)
 
 
 def identified(event: Event, body_sha256: str, position: int) -> str:
@@ -132,12 +126,13 @@ def parse_json(text: str) -> Any:
         return None
 
 
-def elements(text: str) -> Iterator[tuple[str, Any]]:
+def elements(text: str, names: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
     """The exact text and the value of each element of a JSON array.
 
-    Nothing for any other text; what comes before a fault for a broken one.
+    Nothing for any other text; what comes before a fault for a broken one. Whoever says which
+    `names` of objects it looks at may be given values that have no others.
     """
-    if _quick and (known := _quick.elements(text)) is not None:
+    if _quick and (known := _quick.elements(text, names)) is not None:
         yield from known
     else:
         yield from ((exact, value) for _, exact, value in _cut(text, "[", "]"))

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator
-from functools import cache
 
 from chalicelib.delivery import Delivery
 from chalicelib.events import Event, elements, event, json_text, text
@@ -25,6 +23,9 @@ from chalicelib.types import Headers
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
+_LOOKED_AT = ("sg_event_id", "event", "email", "timestamp", "sg_message_id", "smtp-id")
+_HOSTS = ("filter", "recvd")  # what the names of hosts begin with that send the messages
 
 
 def verify(delivery: Delivery, keys: Keys) -> bool:
@@ -44,7 +45,7 @@ def message(headers: Headers, body: bytes) -> bytes:
 
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event per element. `sg_event_id` may be missing, and may change between retries."""
-    for exact, value in elements(json_text(delivery.body)):
+    for exact, value in elements(json_text(delivery.body), _LOOKED_AT):
         field = value.get if isinstance(value, dict) else {}.get
         yield event(
             delivery,
@@ -101,18 +102,14 @@ def _message(sg_message_id: str, smtp_id: str) -> str:
     `14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0`: where the message's own part has dots, it
     is that of `smtp-id`. `filter0093p1las1.9128.5515E0B88.0` has none, and ties nothing together.
     """
-    if host := _host().search(sg_message_id):
-        return sg_message_id[: host.start()]
+    if sg_message_id.startswith(_HOSTS):
+        return ""
+    if hosts := [at for host in _HOSTS if (at := sg_message_id.find(f".{host}")) >= 0]:
+        return sg_message_id[: min(hosts)]
     local_part = smtp_id.strip("<>").partition("@")[0]
     if local_part and sg_message_id.startswith(f"{local_part}."):
         return local_part
     return sg_message_id.partition(".")[0]
-
-
-@cache
-def _host() -> re.Pattern[str]:
-    """Compiled when a body is first split: receiving never does, and a cold start would pay."""
-    return re.compile(r"(?:\A|\.)(?:filter|recvd)")
 
 
 SOURCE = Source(

@@ -1,7 +1,7 @@
 """Rows of files and of raw objects -> one sorted, checked file. The only place that writes Parquet.
 
 DuckDB does it in bounded memory, spilling to disk, and gives the same bytes at any number of
-threads (its version is in the file). New rows come as JSON lines, bytes in hexadecimal.
+threads (its version is in the file). New rows come as lines of intake.py.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
-import msgspec
 
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.footers import FOOTER_KEY, FOOTER_PLACEHOLDER, Group
+from hookshelf.reading.intake import lines_select
 from hookshelf.reading.rows import Row
 
 NAMES = ", ".join(name for name, _, _ in COLUMNS)
 KEY_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
-_LINE = {name: kind for name, _, kind in COLUMNS if kind}
-_encode = msgspec.json.Encoder()
 
 # A look-up decodes whole row groups: 4,096 rows take 7 ms, 16,384 took 17, and 2,048 take 6. What
 # the many groups add to the Parquet footer, a look-up does not read.
@@ -30,7 +28,7 @@ ROWS_IN_GROUP = 4_096
 
 @dataclass(slots=True)
 class Parts:
-    """What is merged: files whose rows are kept, and JSON lines of new rows."""
+    """What is merged: files whose rows are kept, and lines of new rows."""
 
     files: list[Path] = field(default_factory=list)
     lines: list[Path] = field(default_factory=list)
@@ -60,19 +58,6 @@ class Held(NamedTuple):
     events: int
     size: int  # bytes of its body
     is_whole: bool  # every row is there; where proved, they give the body that its key names
-
-
-def write_lines(rows: Iterable[Row], path: Path) -> int:
-    """Append rows to a file of JSON lines; how many bytes the longest line has."""
-    longest = 0
-    with path.open("ab") as file:
-        for row in rows:
-            fields = row._asdict()
-            fields["before"], fields["after"] = row.before.hex(), row.after.hex()
-            line = _encode.encode(fields)
-            longest = max(longest, len(line))
-            file.write(line + b"\n")
-    return longest
 
 
 class Engine:
@@ -204,7 +189,8 @@ class Engine:
     def _from_lines(self, parts: Parts) -> str:
         """New rows as a table, in SQL: they are looked at again and again, and JSON is slow."""
         path = self.folder / "lines.parquet"
-        self._sql.execute(f"COPY ({lines_select(parts)}) TO '{_quoted(path)}' ({_TO_READ_AGAIN})")
+        lines = lines_select(parts.lines, parts.longest)
+        self._sql.execute(f"COPY ({lines}) TO '{_quoted(path)}' ({_TO_READ_AGAIN})")
         return files_table([path])
 
     def _sorted(self, select: str, cuts: Sequence[str]) -> str:
@@ -257,23 +243,6 @@ def _blooms(columns: Iterable[tuple[Any, ...]]) -> tuple[int, int]:
     return start, sum(max(filters)) - start
 
 
-def lines_select(parts: Parts) -> str:
-    """The rows of JSON lines, as they are in a file."""
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _LINE.items())
-    names = ", ".join(_from_line(name, kind) for name, kind, _ in COLUMNS)
-    return (
-        f"SELECT {names} FROM read_json([{_paths(parts.lines)}], format = 'newline_delimited', "
-        # The engine reads in buffers of twice that size, one for each thread.
-        f"columns = {{{columns}}}, maximum_object_size = {max(_LINE_SIZE, parts.longest + 1)})"
-    )
-
-
-def _from_line(name: str, kind: str) -> str:
-    if name == "repeat":
-        return "false AS repeat"
-    return f"unhex({name}) AS {name}" if kind == "BLOB" else f"{name}::{kind} AS {name}"
-
-
 def files_table(files: Sequence[Path]) -> str:
     """Compacted files as one table, in SQL."""
     return f"read_parquet([{_paths(files)}], hive_partitioning = false)"
@@ -292,5 +261,4 @@ _HASH = (
     + ", ".join(name for name, _, _ in COLUMNS if name not in ("repeat", "metadata"))
     + ", metadata::VARCHAR)::HUGEINT"
 )
-_LINE_SIZE = 1024 * 1024
 _TO_READ_AGAIN = "FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384"

@@ -46,14 +46,15 @@ class RawDelivery:
     size: int  # bytes of the body
     etag: str = ""  # as it was listed
     redacted: bool = False  # it is what an erasure left
+    text: str = ""  # the key, where it is known: `str(key)` takes as long as opening a small file
 
     def __str__(self) -> str:
-        return str(self.key)
+        return self.text or str(self.key)
 
     @property
     def stored(self) -> str:
         """The key that it lies under."""
-        return redacted_key(self.key) if self.redacted else str(self.key)
+        return redacted_key(self.key) if self.redacted else str(self)
 
 
 def raw_between(
@@ -126,7 +127,7 @@ def _listed(
 
 
 def _each_once(deliveries: Iterator[RawDelivery]) -> Iterator[RawDelivery]:
-    return (next(same) for _, same in groupby(deliveries, key=lambda delivery: delivery.key))
+    return (next(same) for _, same in groupby(deliveries, key=str))
 
 
 def load_all(
@@ -181,8 +182,9 @@ def _trusted(metadata: Mapping[str, str], redacted: bool) -> Mapping[str, str]:
 
 def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | None:
     """What was listed; or, where that was removed since, what an erasure left of it."""
-    left = [] if delivery.redacted else [replace(delivery, redacted=True)]
-    return load_first(bucket, read, [delivery, *left])
+    if (obj := load_first(bucket, read, [delivery])) is not None or delivery.redacted:
+        return obj
+    return load_first(bucket, read, [replace(delivery, redacted=True)])
 
 
 def _ours(entry: StoredFile, stream: Stream) -> RawDelivery | None:
@@ -193,4 +195,5 @@ def _ours(entry: StoredFile, stream: Stream) -> RawDelivery | None:
         return None  # the bucket may hold what is not ours
     if not isinstance(key, DeliveryKey) or (key.prefix, key.app) != (stream.prefix, stream.app):
         return None
-    return RawDelivery(key, entry.size, entry.etag, is_redacted)
+    text = "" if is_redacted else entry.key
+    return RawDelivery(key, entry.size, entry.etag, is_redacted, text)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from chalicelib.bodies import CONTENT_TYPES
 from chalicelib.delivery import ArchiveObject, Delivery
-from chalicelib.events import Event, identified, read_quickly
+from chalicelib.events import identified, read_quickly
 from chalicelib.keys import DeliveryKey
 from chalicelib.metadata import headers_of
 from chalicelib.sources import Source, generic
@@ -28,6 +28,9 @@ SPLITTER = 1
 read_quickly(Msgspec())
 
 _CALENDAR = ("1970", "2200")  # a time outside is a mistake of the sender's
+_SOUGHT = (
+    16  # bytes of an event that are looked for first: preparing to find all of it takes longer
+)
 
 
 class Row(NamedTuple):
@@ -56,45 +59,67 @@ class Row(NamedTuple):
         return self.batch > 0
 
 
-def to_rows(
-    obj: ArchiveObject, key: DeliveryKey, source: Source, *, altered: bool | None = None
-) -> list[Row]:
-    """The rows of a delivery. Never raises on what a sender wrote.
+class SplitDelivery(NamedTuple):
+    """A delivery's rows by column: what they share, and lists of what differs, one item a row."""
 
-    Where the bytes are not those that the key was made from, the verdict is `bad`; `altered` is for
-    whoever has looked already.
-    """
-    altered = not is_same(obj, key) if altered is None else altered
+    source: str
+    verdict: str
+    arrived: str
+    delivery: str
+    batch: int
+    metadata: dict[str, str]  # on the first row
+    after: bytes  # on the last row
+    derived: bool
+    subject: list[str]
+    time: list[str]
+    type: list[str]
+    id: list[str]
+    correlation: list[str]
+    before: list[bytes]
+    data: list[str] | list[None]
+
+
+def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
+    """The rows of a delivery. Never raises on what a sender wrote."""
+    columns = split_delivery(obj, key, source, altered=not is_same(obj, key))
+    last = len(columns.subject) - 1
+    differing = zip(
+        columns.subject, columns.time, columns.type, columns.id, columns.correlation,
+        columns.before, columns.data, strict=True,
+    )  # fmt: skip
+    return [
+        Row(subject, time, type, id, correlation, columns.source, columns.verdict, columns.arrived,
+            columns.delivery, position, columns.batch, None if position else columns.metadata,
+            before, data, b"" if position < last else columns.after, columns.derived)
+        for position, (subject, time, type, id, correlation, before, data) in enumerate(differing)
+    ]  # fmt: skip
+
+
+def split_delivery(
+    obj: ArchiveObject, key: DeliveryKey, source: Source, *, altered: bool
+) -> SplitDelivery:
+    """The rows of a delivery, by column; their verdict is `bad` where its bytes were altered."""
     delivery = Delivery(key.app, kept_headers(obj), obj.body, key.arrived)
     events = list((source.events or generic.events)(delivery))
     if "redacted" in obj.metadata:
         events = events_left(events, obj.body)
-    spans = _spans(obj.body, events)
     arrived = _milliseconds(key.arrived.isoformat(timespec="microseconds"))
     verdict = "bad" if altered else _text(obj.metadata.get("verdict", "unchecked"))
     # By name: S3 clients give it in another order at each GET, and a file is the same bytes always.
     metadata = {_text(name): _text(value) for name, value in sorted(obj.metadata.items())}
     if not events:
-        return [
-            Row("", arrived, "", "", "", source.name, verdict, arrived, obj.key, 0, 0,
-                metadata, obj.body, None, b"", False)
-        ]  # fmt: skip
-    derived = spans is None
-    rows = []
-    for position, (event, (before, after)) in enumerate(
-        zip(events, spans or _derived(obj.body, events), strict=True)
-    ):
-        id, type, subject, time, correlation, data = event
-        id = id or identified(event, key.sha256, position)
-        if not (id + type + subject + correlation + data).isascii():
-            id, type, subject = _text(id), _text(type), _text(subject)
-            correlation, data = _text(correlation), _text(data)
-        rows.append(
-            Row(subject, _time(time) or arrived, type, id, correlation, source.name, verdict,
-                arrived, obj.key, position, len(events), None if position else metadata,
-                before, data, after, derived)
-        )  # fmt: skip
-    return rows
+        return SplitDelivery(source.name, verdict, arrived, obj.key, 0, metadata, b"", False,
+                             [""], [arrived], [""], [""], [""], [obj.body], [None])  # fmt: skip
+    id, type, subject, time, correlation, data = map(list, zip(*events, strict=True))
+    if not all(id):
+        id = [identified(event, key.sha256, position) for position, event in enumerate(events)]
+    around = _around(obj.body, data)
+    before, after = around or ([obj.body] + [b""] * (len(events) - 1), b"")
+    return SplitDelivery(
+        source.name, verdict, arrived, obj.key, len(events), metadata, after, around is None,
+        _texts(subject), [_time(each) or arrived for each in time], _texts(type), _texts(id),
+        _texts(correlation), before, _texts(data),
+    )  # fmt: skip
 
 
 def rebuilt(rows: Sequence[Row], key: DeliveryKey) -> ArchiveObject:
@@ -121,31 +146,27 @@ def kept_headers(obj: ArchiveObject) -> dict[str, str]:
         return {}
 
 
-def _spans(body: bytes, events: Iterable[Event]) -> list[tuple[bytes, bytes]] | None:
-    """What lies before and after each event's data; None where data is not there in order.
+def _around(body: bytes, data: Iterable[str]) -> tuple[list[bytes], bytes] | None:
+    """What lies before each event's data, and after the last; None: data is not there in order.
 
     Between two elements of an array lies nothing that an element could begin with, so the next
     place where the bytes occur is the element's own.
     """
-    spans: list[tuple[bytes, bytes]] = []
+    before = []
     end = 0
-    for event in events:
+    for text in data:
         try:
-            data = event.data.encode()
+            exact = text.encode()
         except UnicodeEncodeError:
             return None
-        start = body.find(data, end)
+        start = body.find(exact[:_SOUGHT], end)
+        if start < 0 or not body.startswith(exact, start):
+            start = body.find(exact, end)
         if start < 0:
             return None
-        spans.append((body[end:start], b""))
-        end = start + len(data)
-    if spans:
-        spans[-1] = (spans[-1][0], body[end:])
-    return spans
-
-
-def _derived(body: bytes, events: Sequence[Event]) -> list[tuple[bytes, bytes]]:
-    return [(b"" if position else body, b"") for position in range(len(events))]
+        before.append(body[end:start])
+        end = start + len(exact)
+    return before, body[end:]
 
 
 @lru_cache  # events of a second come together
@@ -156,6 +177,10 @@ def _time(time: str) -> str:
 
 def _milliseconds(time: str) -> str:
     return f"{time[:-1]}.000Z" if len(time) == 20 else f"{time[:19]}.{time[20:23]}Z"
+
+
+def _texts(texts: list[str]) -> list[str]:
+    return texts if "".join(texts).isascii() else list(map(_text, texts))
 
 
 def _text(text: str) -> str:

@@ -24,14 +24,13 @@ from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files, overlap
+from hookshelf.reading.intake import lines_select
 from hookshelf.reading.lookup import literal, uncovered_raw, within
 from hookshelf.reading.merge import (
     KEY_NAME,
     QUIETLY,
     ROWS_AT_A_TIME,
-    Parts,
     files_table,
-    lines_select,
 )
 from hookshelf.reading.rows import Row
 from hookshelf.reading.scratch import temporary_folder
@@ -274,8 +273,8 @@ class Scan:
             self._far += [(bucket, file.entry) for file in counting if not bucket.is_folder]
         if splitter.lines.keys:
             self._paths += splitter.lines.paths
-            lines = Parts(lines=splitter.lines.paths, longest=splitter.lines.longest)
-            self._selects.append(f"{head} ({lines_select(lines)})")
+            lines = lines_select(splitter.lines.paths, splitter.lines.longest)
+            self._selects.append(f"{head} ({lines})")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Splitting many deliveries at once, into JSON lines for merge.py; on several cores where it pays.
+"""Splitting many deliveries at once, into lines for merge.py; on several cores where it pays.
 
 Other cores work in processes of their own (`python -m hookshelf.reading.split`), which read their
 share of the raw objects themselves: nothing is forked, so a client with threads cannot hang, and it
@@ -7,12 +7,14 @@ works in Lambda, which has no shared memory.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -22,14 +24,15 @@ from chalicelib.keys import DeliveryKey, parse_key
 from chalicelib.settings import Settings
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import ReadingError
-from hookshelf.reading.merge import write_lines
+from hookshelf.reading.intake import write_lines
 from hookshelf.reading.raw import RawDelivery, load_all
-from hookshelf.reading.rows import Row, is_same, rebuilt, to_rows
+from hookshelf.reading.rows import Row, SplitDelivery, is_same, rebuilt, split_delivery
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.store import open_reading_store
 from hookshelf.reading.values import Read
 
 _PAYS = 1_500  # deliveries for which another process is worth its start
+_OBJECTS = 200_000  # more than most bodies become, until garbage is looked for
 
 
 @dataclass(slots=True)
@@ -104,17 +107,21 @@ class Splitter:
 
     def _add(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> None:
         path = self._folder / "lines-0.json"
-        self.lines.longest = max(self.lines.longest, write_lines(self._rows(objects), path))
+        with _seldom_collecting():
+            longest = write_lines(self._split(objects), path)
+        self.lines.longest = max(self.lines.longest, longest)
         if self.lines.keys and path not in self.lines.paths:
             self.lines.paths.append(path)
 
-    def _rows(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> Iterator[Row]:
+    def _split(
+        self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]
+    ) -> Iterator[SplitDelivery]:
         for key, obj in objects:
             self.lines.keys.add(obj.key)
             if altered := not is_same(obj, key):
                 self.lines.altered.add(obj.key)
             source = self._splitting.source(obj.metadata)
-            yield from to_rows(obj, key, source, altered=altered)
+            yield split_delivery(obj, key, source, altered=altered)
 
     def _start(self, number: int, share: Sequence[RawDelivery]) -> subprocess.Popen[bytes]:
         path = self._folder / f"lines-{number}.json"
@@ -142,6 +149,17 @@ class _Task:
     asked: tuple[str, dict[str, str]]  # app and environment, see Splitting
     share: list[RawDelivery]
     path: Path
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Look for garbage less often: what a body becomes holds no cycles, and is gone with it."""
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _work(task: _Task) -> tuple[Lines, dict[str, int]]:
