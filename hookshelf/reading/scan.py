@@ -85,6 +85,7 @@ class Scan:
         self._read = read
         self._folder = temporary_folder(self)
         self._selects: list[str] = []
+        self._buckets: list[Bucket] = []  # whose copies go with them
         self._paths: list[Path] = []  # of all that the selects read
         self._far: list[tuple[Bucket, StoredFile]] = []  # files that are not whole on this machine
         self.sql = duckdb.connect(
@@ -252,6 +253,7 @@ class Scan:
     def _add(
         self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting
     ) -> None:
+        self._buckets.append(bucket)
         files = listed_files(bucket, self._read, stream)
         counting = [file for file in files.counting if within(file.footer, selection)]
         paths = [

@@ -228,10 +228,11 @@ class Verifying:
         if state == "altered":
             return state
         if left is None:
-            if state == "redacted":  # an erasure ended before it was in the log
+            raw = self._raw.get(kept.key)
+            if state == "redacted" or (raw and raw.redacted):  # killed before it was in the log
                 self.unfinished.add("erase")
-            is_added = state == "redacted" or self._expected.is_added(kept.key)
-            return "added" if is_added else state
+                return "added"
+            return "added" if self._expected.is_added(kept.key) else state
         if state != "redacted" or kept.key in self._originals:
             return "added"  # what was erased is still there
         return state if left == kept.metadata["redacted"] else "altered"

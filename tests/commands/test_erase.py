@@ -3,15 +3,29 @@
 import json
 from base64 import b64encode
 from datetime import timedelta
+from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.archives import Objects, archive_of, delivered, found, moment, put
+from support import killing
+from support.archives import (
+    Killed,
+    Objects,
+    archive_of,
+    delivered,
+    dying,
+    found,
+    hooked,
+    moment,
+    put,
+    requests_of,
+)
 
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import Delivery
-from chalicelib.keys import parse_key
+from chalicelib.keys import EVENTS_FOLDER, MANIFESTS_FOLDER, parse_key
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
@@ -374,3 +388,157 @@ def test_a_pulled_archive_has_what_is_left(environ, tmp_path):
         assert found(archive_of(there, NOW), OTHERS[0]) == found(
             archive_of(environ, NOW), OTHERS[0]
         )
+
+
+# --- interrupted, and beside others
+
+
+def people(environ: dict[str, str]) -> dict[str, Any]:
+    archive = archive_of(environ, NOW)
+    return {person: found(archive, person) for person in OTHERS}
+
+
+def settled(environ: dict[str, str]) -> dict[str, bytes]:
+    """What lies there in the end, but for files and log, which tell of how it came about."""
+    return {
+        key.partition(" ")[0]: body
+        for key, body in everything(environ).items()
+        if not key.startswith((EVENTS_FOLDER, MANIFESTS_FOLDER, "."))
+    }
+
+
+@pytest.fixture
+def half_compacted(folder_environ: dict[str, str]) -> dict[str, str]:
+    """Of a month, of days whose raw deliveries are gone in part, and of today; and refused."""
+    times = [
+        START - timedelta(days=30),
+        START,
+        START + timedelta(hours=20),
+        NOW - timedelta(hours=3),
+    ]
+    put(folder_environ, *(delivered(batch(n), at) for n, at in enumerate(times)))
+    put(folder_environ, *(delivered(batch(9), NOW - timedelta(minutes=9)) for _ in range(1)))
+    compacted(folder_environ)
+    Objects(folder_environ).delete_deliveries("2026-11-18")
+    sent = Delivery("sendgrid", {}, as_json([event(JANE)]), START)
+    rejected = to_rejected(sent, source_named("sendgrid"), reason="Invalid signature")
+    open_store(from_environment(folder_environ), "events").put(rejected)
+    return folder_environ
+
+
+def copy_of(environ: dict[str, str], folder: Path) -> dict[str, str]:
+    copytree(environ["ARCHIVE_FOLDER"], folder)
+    return {**environ, "ARCHIVE_FOLDER": str(folder)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(30))
+def test_killed_at_any_of_30_points_and_run_again_it_ends_the_same(
+    half_compacted, tmp_path, number
+):
+    before = people(half_compacted)
+    whole = copy_of(half_compacted, tmp_path / "whole")
+    requests = requests_of(whole, NOW, killing.erase)
+    environ = copy_of(half_compacted, tmp_path / "killed")
+    at, after = 1 + number * (requests - 2) // 29, bool(number % 2)
+
+    assert killing.is_killed(environ, NOW.isoformat()[:19], "erase", at=at, after=after)
+    verified = archive_of(environ, NOW).verify()
+    faults = [line for line in verified if not line.in_order]
+    is_untouched = settled(environ) == settled(half_compacted)
+    assert is_untouched or verified.unfinished == [("erase", "sendgrid")]
+    assert people(environ) == before
+    if number % 3 == 0:  # the compactor of the stage comes before the second run
+        compacted(environ)
+        assert people(environ) == before
+    killing.erase(archive_of(environ, NOW))
+
+    assert settled(environ) == settled(whole)
+    assert people(environ) == before
+    assert holding(environ) == []
+    archive = archive_of(environ, NOW)
+    verified = archive.verify()
+    assert {(line.state, line.in_order) for line in verified} == {("redacted", True)}, faults
+    assert verified.unfinished == []
+    assert killing.erase(archive) == []
+    assert {change.state for change in archive.compact()} == {"unchanged"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_in_a_bucket_with_versions_it_is_resumed_too(s3_environ, number):
+    objects = Objects(s3_environ)
+    objects.client.put_bucket_versioning(
+        Bucket=objects.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    put(s3_environ, *(delivered(batch(n), START + timedelta(hours=9 * n)) for n in range(3)))
+    compacted(s3_environ)
+    objects.delete_deliveries("2026-11-17")  # a marker over each, as a lifecycle puts
+    before = people(s3_environ)
+    store = dying(5 + 6 * number, after=bool(number % 2))
+    with pytest.raises(Killed):
+        killing.erase(archive_of(s3_environ, NOW, open_store=store))
+    assert people(s3_environ) == before
+    killing.erase(archive_of(s3_environ, NOW))
+
+    assert people(s3_environ) == before
+    assert holding(s3_environ) == []
+    verified = archive_of(s3_environ, NOW).verify()
+    assert {(line.state, line.in_order) for line in verified} == {("redacted", True)}
+    assert verified.unfinished == []
+
+
+@pytest.mark.parametrize("at", [1, 12, 24, 36, 48])
+def test_a_delivery_that_arrives_meanwhile_is_kept(half_compacted, at):
+    arriving = delivered([event(JANE, 77), event(OTHERS[0], 77)], NOW + timedelta(seconds=2))
+    store = hooked(lambda: put(half_compacted, arriving), at)
+    killing.erase(archive_of(half_compacted, NOW, open_store=store))
+    later = archive_of(half_compacted, NOW + timedelta(minutes=1))
+
+    assert later.delivery(arriving.key).body == arriving.body
+    assert [each.delivery for each in later.find(JANE)] == [arriving.key]
+    assert len(list(later.find(OTHERS[0]))) == 6
+    assert {line.in_order for line in later.verify()} == {True}
+
+
+@pytest.mark.parametrize("at", [8, 20, 32, 44])
+def test_a_compactor_in_the_midst_of_it_loses_nothing_and_brings_nothing_back(half_compacted, at):
+    before = people(half_compacted)
+    late = delivered([event("late@example.com", 5)], START + timedelta(hours=1))
+    put(half_compacted, late)
+    store = hooked(lambda: compacted(half_compacted), at)
+    killing.erase(archive_of(half_compacted, NOW, open_store=store))
+
+    assert people(half_compacted) == before
+    assert holding(half_compacted) == []
+    assert len(list(archive_of(half_compacted, NOW).find("late@example.com"))) == 1
+    verified = archive_of(half_compacted, NOW).verify()
+    assert {line.in_order for line in verified} == {True}
+    assert verified.unfinished == []
+
+
+def test_two_people_who_are_erased_at_the_same_time_are_both_gone(half_compacted):
+    def other() -> None:
+        killing.erase(archive_of(half_compacted, NOW), OTHERS[0])
+
+    killing.erase(archive_of(half_compacted, NOW, open_store=hooked(other, 30)))
+    archive = archive_of(half_compacted, NOW)
+    killing.erase(archive)
+
+    assert holding(half_compacted) == holding(half_compacted, OTHERS[0]) == []
+    assert len(found(archive, OTHERS[1])) == 5
+    assert {line.state for line in archive.verify()} == {"redacted"}
+
+
+def test_what_an_interrupted_erasure_left_is_finished_by_one_of_somebody_else(half_compacted):
+    with pytest.raises(Killed):
+        killing.erase(archive_of(half_compacted, NOW, open_store=dying(45, after=True)))
+    verify = CliRunner().invoke(main, ["verify"], env=half_compacted)
+    done = erase(half_compacted, "--yes", subject="nobody@example.com")
+
+    assert verify.exit_code == 1
+    assert "hookshelf erase --app sendgrid" in verify.stderr
+    assert done.exit_code == 0, done.output
+    assert "An erasure was interrupted" in done.stderr
+    assert holding(half_compacted) == []
+    assert archive_of(half_compacted, NOW).verify().unfinished == []

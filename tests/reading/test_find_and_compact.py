@@ -1,5 +1,6 @@
 """Whatever is compacted, and when: what is found is what a scan of all raw objects finds."""
 
+import gc
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -349,3 +350,13 @@ def answers(archive):
 def archived(environ):
     root = Path(environ["ARCHIVE_FOLDER"])
     return {p: p.read_bytes() for p in root.rglob("*.json*") if "_manifests" not in p.parts}
+
+
+def test_rows_are_read_from_an_archive_that_nobody_holds_any_more(folder_environ):
+    put(folder_environ, *traffic(3, moment("2026-11-16"), 2, 8))
+    now = moment("2026-11-20")
+    list(archive_of(folder_environ, now).compact())
+    rows = archive_of(folder_environ, now).query("select * from events").rows
+    gc.collect()
+
+    assert len(list(rows)) > 8

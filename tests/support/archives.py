@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -206,37 +206,64 @@ class Killed(BaseException):
     """The process ended here."""
 
 
-class DyingStore:
-    """A store that ends the process at its n-th request, before or after it took effect."""
+REQUESTS = (
+    "entries", "folders", "load", "range", "put_file", "delete",
+    "put_object", "versions", "load_version", "delete_version",
+)  # fmt: skip
 
-    def __init__(self, store: Any, requests: int, *, after: bool) -> None:
-        self._store = store
-        self._left = requests
-        self._after = after
+
+class HookedStore:
+    """A store with which something happens at the n-th request, before or after its effect."""
+
+    def __init__(self, store: Any, do: Callable[[], Any], at: int, *, after: bool = False) -> None:
+        self._store, self._do, self._at, self._after = store, do, at, after
+        self.requests = 0
 
     def __getattr__(self, name: str) -> Any:
         part = getattr(self._store, name)
-        if name not in ("entries", "folders", "load", "range", "put_file", "delete"):
+        if name not in REQUESTS:
             return part
 
         def request(*args: Any, **options: Any) -> Any:
-            self._left -= 1
-            if self._left == 0 and not self._after:
-                raise Killed
+            self.requests += 1
+            is_now = self.requests == self._at
+            if is_now and not self._after:
+                self._do()
             answer = part(*args, **options)
-            answer = list(answer) if name == "entries" else answer
-            if self._left == 0:
-                raise Killed
+            answer = list(answer) if name in ("entries", "versions") else answer
+            if is_now and self._after:
+                self._do()
             return answer
 
         return request
 
 
-def dying(requests: int, *, after: bool) -> Any:
+def hooked(do: Callable[[], Any], at: int, *, after: bool = False) -> Any:
     """An `open_store` for Archive."""
-    return lambda settings, bucket: DyingStore(
-        open_reading_store(settings, bucket), requests, after=after
+    return lambda settings, bucket: HookedStore(
+        open_reading_store(settings, bucket), do, at, after=after
     )
+
+
+def _die() -> None:
+    raise Killed
+
+
+def dying(requests: int, *, after: bool) -> Any:
+    """An `open_store` for Archive, with which the process ends at its n-th request."""
+    return hooked(_die, requests, after=after)
+
+
+def requests_of(environ: dict[str, str], now: datetime, run: Callable[[Archive], Any]) -> int:
+    """How many requests something takes, which is done."""
+    stores: list[HookedStore] = []
+
+    def opened(settings: Any, bucket: str) -> HookedStore:
+        stores.append(HookedStore(open_reading_store(settings, bucket), _die, 0))
+        return stores[-1]
+
+    run(archive_of(environ, now, open_store=opened))
+    return sum(store.requests for store in stores)
 
 
 def moment(text: str) -> datetime:
