@@ -86,7 +86,8 @@ def command(options: ReadOptions, *, rejected: bool, raw: bool, heads: tuple[str
     for kind, app in sorted(set(verified.unfinished)):
         command_line = go_on(options, kind, *(() if options.app else ("--app", app)))
         show(f"Was interrupted, and is finished by the same command: {command_line} …", err=True)
-    show_read(verified.read, options)
+    # With files there, raw is read to see whether it was altered.
+    show_read(verified.read, options, hint=not verified.read.files)
     sys.exit(1 if faults or rewritten else 0)
 
 

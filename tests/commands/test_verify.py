@@ -24,6 +24,7 @@ from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
 from hookshelf.__main__ import main
+from hookshelf.commands import _output
 
 SECRET = "It's a Secret to Everybody"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -750,6 +751,18 @@ def test_ctrl_c_ends_it_without_a_traceback(in_folder: Archive) -> None:
     assert process.returncode != 0
     assert "Traceback" not in errors
     assert "Aborted!" in errors
+
+
+def test_whoever_has_compacted_is_not_told_to(in_folder: Archive, monkeypatch) -> None:
+    monkeypatch.setattr(_output, "MANY_RAW", 1)
+    in_folder.holds()
+    raw = in_folder.verify().stderr
+    CliRunner().invoke(main, ["compact"], env=in_folder.environ)
+    compacted = in_folder.verify().stderr
+
+    assert "hookshelf compact" in raw
+    assert "hookshelf compact" not in compacted
+    assert "1 raw objects" in compacted  # a folder's ETags do not show what was altered
 
 
 def s3(archive: Archive) -> Any:
