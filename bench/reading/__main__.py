@@ -57,6 +57,8 @@ def main() -> int:
 
     figures = Figures(Archives(options.scale, say))
     try:
+        if not options.only:
+            figures.archives.make_all()
         failed = [name for name in options.only or FIGURES if not _measured(name, figures)]
     except KeyboardInterrupt:
         print("Interrupted. What is whole in build/ is used again.", file=sys.stderr)

@@ -5,8 +5,9 @@
     ten-months   20 million events, as much each month compacted only
     day          0.2 million events in one day         raw: compacting it is measured
 
-Compacted ones come straight from the generator, without raw objects (see generated.py). The ten
-months are compacted each on its own, on every core, and then put together: no log goes with them.
+Compacted ones come straight from the generator, without raw objects (see generated.py). Each is
+made by one process, as many at once as there are cores. Ten months are compacted each on its own
+and then put together: no log goes with them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +30,7 @@ from bench.reading.peers import HourlyGzip
 from chalicelib.keys import EVENTS_FOLDER
 from chalicelib.settings import from_environment
 from chalicelib.store import Store, open_store
+from hookshelf import Archive
 from hookshelf.local.traffic import Traffic
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.compact import CompactionPlan, compact_stream
@@ -38,6 +40,7 @@ from hookshelf.reading.values import Read, Stream
 PROJECT = Path(__file__).resolve().parents[2]
 ROOT = PROJECT / "build" / "bench" / "reading"
 Say = Callable[[str], None]
+Maker = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,26 @@ class Archives:
         self.day = DataSet("day", self._traffic(200_000, _utc(2025, 9, 2), days=1))
         self.months = tuple(map(self._month, range(1, 11)))
         self.month = self.months[8]
+        month, days = self.month.name, f"{self.month.name}-days"
+        # One after another: what is in a later step is made of what is in an earlier one.
+        self._steps: tuple[dict[str, Maker], ...] = (
+            {
+                days: partial(make_days, self.month),
+                **{
+                    data.name: partial(make_up, data)
+                    for data in self.months
+                    if data is not self.month
+                },
+                **{
+                    f"{data.name}-raw": partial(make_raw, data, self.hourly(data))
+                    for data in (self.month, self.small)
+                },
+                self.day.name: partial(make_received, self.day),
+                self.small.name: partial(make_up, self.small),
+            },
+            {month: partial(roll_up, self.bucket(days))},
+            {"ten-months": partial(put_together, [self.bucket(data.name) for data in self.months])},
+        )
 
     def addresses(self, count: int) -> list[str]:
         """Addresses as often asked for as they get mail, the busiest first."""
@@ -73,87 +96,69 @@ class Archives:
         """Where a bucket lies."""
         return self.folder / name
 
-    def store(self, bucket: Path) -> Store:
-        """The store that receiving would put into a bucket with."""
-        environ = {"ARCHIVE_FOLDER": str(bucket.parent), "ARCHIVE_BUCKETS": bucket.name}
-        return open_store(from_environment(environ), bucket.name)
-
     def hourly(self, data: DataSet) -> HourlyGzip:
         """A data set as hourly files, beside the buckets."""
         return HourlyGzip(self.folder.with_name(f"{self.folder.name}-{data.name}-hourly"))
 
     def make_raw(self, data: DataSet) -> Path:
         """The bodies of a data set in a bucket, and the same by the hour in gzip."""
-
-        def make(bucket: Path) -> None:
-            hourly = self.hourly(data)
-            shutil.rmtree(hourly.folder, ignore_errors=True)
-            for delivery in hourly.write(data.traffic.deliveries()):
-                path = bucket / verified_object(delivery).key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(delivery.body)
-
-        return self._once(f"{data.name}-raw", make)
+        return self._make(f"{data.name}-raw")
 
     def make_received(self, data: DataSet) -> Path:
         """A bucket as receiving leaves it."""
-
-        def make(bucket: Path) -> None:
-            store = self.store(bucket)
-            for delivery in data.traffic.deliveries():
-                store.put(verified_object(delivery))
-
-        return self._once(data.name, make)
+        return self._make(data.name)
 
     def make_days(self, data: DataSet) -> Path:
         """A bucket of compacted days that are not rolled up."""
-        last_second = data.traffic.until - timedelta(seconds=1)
-        return self._once(f"{data.name}-days", partial(make_up, data, until=last_second))
+        return self._make(f"{data.name}-days")
 
     def make_compacted(self, data: DataSet) -> Path:
         """A bucket with a compacted month: what an archive is like when it has ended."""
-        return self._once(data.name, partial(make_up, data))
+        if data is self.month:
+            self.make_days(data)
+        return self._make(data.name)
 
     def make_ten_months(self) -> Path:
         """A bucket with ten compacted months."""
-        missing = [data for data in self.months if not self._is_made(data.name)]
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-            makers = {
-                pool.submit(make_up, data, self._begin(data.name)): data.name for data in missing
-            }
-            for maker in as_completed(makers):
-                self._finish(makers[maker], maker.result())
-
-        def put_together(bucket: Path) -> None:
-            for data in self.months:
-                link_tree(self.bucket(data.name) / EVENTS_FOLDER, bucket / EVENTS_FOLDER)
-
-        return self._once("ten-months", put_together)
+        self._make(f"{self.month.name}-days", *(data.name for data in self.months))
+        return self._make("ten-months")
 
     def make_sizes(self) -> dict[str, Path]:
         """The compacted buckets by millions of events."""
+        ten_months = self.make_ten_months()
         return {
             "0.2": self.make_compacted(self.small),
             "2": self.make_compacted(self.month),
-            "20": self.make_ten_months(),
+            "20": ten_months,
         }
 
+    def make_all(self) -> None:
+        """Everything that is not there yet, so that no core waits."""
+        self._make(*(name for step in self._steps for name in step))
+
     def seconds(self, name: str) -> float:
-        """How long it took one process to make a bucket, whenever it did."""
-        return float(json.loads(self._stamp(name).read_text())["seconds"])
+        """How long it took one process to make a bucket and what it is made of, whenever it did."""
+        stamps = [self._stamp(name), self._stamp(f"{name}-days")]
+        return sum(
+            float(json.loads(stamp.read_text())["seconds"]) for stamp in stamps if stamp.exists()
+        )
 
     def scratch(self, name: str) -> Path:
         """The place of a bucket that is made each time; what an earlier run left is gone."""
         shutil.rmtree(self.bucket(name), ignore_errors=True)
         return self.bucket(name)
 
-    def _once(self, name: str, make: Callable[[Path], object]) -> Path:
-        """Make a bucket, unless the same code has made it already."""
-        if not self._is_made(name):
-            started = time.monotonic()
-            make(self._begin(name))
-            self._finish(name, time.monotonic() - started)
-        return self.bucket(name)
+    def _make(self, *names: str) -> Path:
+        """Make buckets, unless the same code has made them already. Returns the last one."""
+        for step in self._steps:
+            missing = [name for name in step if name in names and not self._is_made(name)]
+            with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+                under_way = {
+                    pool.submit(_seconds, step[name], self._begin(name)): name for name in missing
+                }
+                for done in as_completed(under_way):
+                    self._finish(under_way[done], done.result())
+        return self.bucket(names[-1])
 
     def _is_made(self, name: str) -> bool:
         stamp = self._stamp(name)
@@ -162,11 +167,11 @@ class Archives:
 
     def _begin(self, name: str) -> Path:
         """Where to make a bucket, so that half of one never passes for a whole one."""
-        self.say(f"making {name}")
-        partial = self.bucket(f"{name}.partial")
-        for left_over in (self.bucket(name), partial):
+        self.say(f"to make: {name}")
+        half = self.bucket(f"{name}.partial")
+        for left_over in (self.bucket(name), half):
             shutil.rmtree(left_over, ignore_errors=True)
-        return partial
+        return half
 
     def _finish(self, name: str, seconds: float) -> None:
         self.bucket(f"{name}.partial").rename(self.bucket(name))
@@ -191,12 +196,14 @@ class Archives:
         )
 
 
-def make_up(data: DataSet, bucket: Path, *, until: datetime | None = None) -> float:
-    """Compact a data set into a bucket, in how many seconds.
+def store_of(bucket: Path) -> Store:
+    """The store that receiving would put into a bucket with."""
+    environ = {"ARCHIVE_FOLDER": str(bucket.parent), "ARCHIVE_BUCKETS": bucket.name}
+    return open_store(from_environment(environ), bucket.name)
 
-    The month that `until` lies in is not rolled up.
-    """
-    started = time.monotonic()
+
+def make_up(data: DataSet, bucket: Path, *, until: datetime | None = None) -> None:
+    """Compact a data set into a bucket. The month that `until` lies in is not rolled up."""
     store = GeneratedStore(bucket.parent, bucket.name, data.traffic.deliveries(), data.days)
     for _ in compact_stream(
         Bucket("bench", store),
@@ -206,6 +213,45 @@ def make_up(data: DataSet, bucket: Path, *, until: datetime | None = None) -> fl
         CompactionPlan(now=lambda: datetime.now(UTC), until=until),
     ):
         pass
+
+
+def make_days(data: DataSet, bucket: Path) -> None:
+    """Compact a data set into days that are not rolled up."""
+    make_up(data, bucket, until=data.traffic.until - timedelta(seconds=1))
+
+
+def roll_up(days: Path, bucket: Path) -> None:
+    """Make a month of its days."""
+    link_tree(days, bucket)
+    for _ in Archive(bucket, environ={}).compact():
+        pass
+
+
+def put_together(months: Sequence[Path], bucket: Path) -> None:
+    """Make one bucket of the compacted files of several."""
+    for month in months:
+        link_tree(month / EVENTS_FOLDER, bucket / EVENTS_FOLDER)
+
+
+def make_raw(data: DataSet, hourly: HourlyGzip, bucket: Path) -> None:
+    """Write the bodies of a data set into a bucket, and the same by the hour in gzip."""
+    shutil.rmtree(hourly.folder, ignore_errors=True)
+    for delivery in hourly.write(data.traffic.deliveries()):
+        path = bucket / verified_object(delivery).key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(delivery.body)
+
+
+def make_received(data: DataSet, bucket: Path) -> None:
+    """Put the deliveries of a data set into a bucket as receiving does."""
+    store = store_of(bucket)
+    for delivery in data.traffic.deliveries():
+        store.put(verified_object(delivery))
+
+
+def _seconds(make: Maker, bucket: Path) -> float:
+    started = time.monotonic()
+    make(bucket)
     return time.monotonic() - started
 
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.reading import memory
-from bench.reading.data import Archives, link_tree
+from bench.reading.data import Archives, link_tree, store_of
 from bench.reading.generated import APP, verified_object
 from bench.reading.peers import RawJson
 from bench.reading.store_server import Counts, StoreServer
@@ -119,7 +119,7 @@ def find_today(figures: Figures) -> None:
     hour = (now - timedelta(minutes=3)).replace(minute=0, second=0, microsecond=0)
     traffic = Traffic(events=round(130_000 * archives.scale), until=hour, days=1, batch=1)
     deliveries = list(deque(traffic.deliveries(), maxlen=older + newer))
-    store = archives.store(bucket)
+    store = store_of(bucket)
     for delivery in deliveries[:older]:
         store.put(verified_object(delivery))
     archives.say(f"compacting {older:,} of them")
