@@ -42,8 +42,8 @@ def describe(
     }
     kept = {name: encode(value) for name, value in facts.items() if value}
     headers = delivery.headers
-    wanted = {_HEADER + name: encode(headers[name]) for name in keep if name in headers}
-    wanted["request-id"] = encode(delivery.request_id)
+    wanted = {_HEADER + name: _encoded(headers[name]) for name in keep if name in headers}
+    wanted["request-id"] = _encoded(delivery.request_id)
     if _size(kept) + _size(wanted) <= MAX_METADATA:
         return kept | wanted
     return kept | _fitting(wanted, MAX_METADATA - _size(kept))
@@ -61,6 +61,11 @@ def headers_of(metadata: Mapping[str, str]) -> dict[str, str]:
 def encode(value: str) -> str:
     """Percent-encode (UTF-8) what would not survive in a metadata value. `decode` undoes it."""
     return value if _SAFE.fullmatch(value) else _UNSAFE.sub(_percent, value)
+
+
+def _encoded(value: str) -> str:
+    """As `encode`; what is too long even as it stands is left so, and will not fit."""
+    return value if len(value) > MAX_METADATA else encode(value)
 
 
 def decode(value: str) -> str:
