@@ -1,5 +1,6 @@
 """What every test stands on: a clean environment, real servers, and short ways to send."""
 
+import gc
 import os
 import re
 import signal
@@ -78,6 +79,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(name))
     # Many short files last, so that no worker is waited for.
     items.sort(key=lambda item: item.nodeid.startswith(("tests/receiving/", "tests/sources/")))
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage go through thousands of tests that are none."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """What a library counts at its end has to be let go of."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

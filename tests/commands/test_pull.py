@@ -42,7 +42,7 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture(params=["folder", "obstore"])
+@pytest.fixture(params=["folder", pytest.param("obstore", marks=pytest.mark.slow)])
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     environ = request.getfixturevalue(
         "folder_environ" if request.param == "folder" else "s3_environ"

@@ -22,7 +22,7 @@ NOW = moment("2026-11-20T12:00")
 OLD, NEW = "the old secret", "the new secret"
 
 
-@pytest.fixture(params=["folder", "obstore"])
+@pytest.fixture(params=["folder", pytest.param("obstore", marks=pytest.mark.slow)])
 def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     name = "folder_environ" if request.param == "folder" else "s3_environ"
     environ = {**request.getfixturevalue(name), "APPS_FILE": str(tmp_path / "apps.json")}

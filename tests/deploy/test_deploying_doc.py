@@ -461,6 +461,7 @@ def test_after_the_last_commands_nothing_is_left(rehearsal: Rehearsal) -> None:
     assert rehearsal.buckets == []
 
 
+@pytest.mark.slow
 def test_the_line_that_hardens_a_bucket_makes_it(aws_shell: str) -> None:
     [line, *_] = lines(section("## Plain Chalice"))
 

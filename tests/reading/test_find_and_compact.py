@@ -122,6 +122,7 @@ def test_find_sees_of_200_addresses_what_arrives_while_any_store_is_compacted(en
         assert found(archive, person) == expected.get(person, []), person
 
 
+@pytest.mark.slow
 def test_find_sees_what_arrives_while_it_is_compacted(folder_environ):
     later = traffic(8, START, 4.5, 60)
     put(folder_environ, *traffic(7, START, 4.5, 60))
@@ -233,6 +234,7 @@ def requests_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> int:
         return requests - 1
 
 
+@pytest.mark.slow
 def test_two_compactors_at_once_leave_one_set_of_files(folder_environ):
     put(folder_environ, *traffic(7, START, 4.5, 40))
     one = archive_of(folder_environ, moment("2026-11-02T00:20")).compact()
@@ -267,6 +269,7 @@ def test_days_that_several_processes_split_are_the_same(folder_environ, tmp_path
     assert len(one) > 60
 
 
+@pytest.mark.slow
 def test_a_month_that_is_sorted_in_ranges_is_the_same(folder_environ, tmp_path, monkeypatch):
     put(folder_environ, *traffic(7, START, 4.5, 40))
     twin = tmp_path / "twin"

@@ -94,6 +94,7 @@ def test_no_file_is_begun_that_close_to_the_deadline_and_the_next_run_goes_on(
     assert {s.raw_objects for s in archive_of(environ, NOW).status()} == {0}
 
 
+@pytest.mark.slow
 def test_a_busy_day_is_compacted_by_the_hour_so_that_what_was_done_is_not_lost(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from support.api_gateway import Front
 from support.project import CREDENTIALS, TOKEN
-from support.ways import Got, Sent, Servers, Way, by_event, event, invoke
+from support.ways import Got, Sent, Servers, Way, by_event, event, in_every_way, invoke
 
 from app import app
 from chalicelib import responses
@@ -444,7 +444,9 @@ WITHOUT_TOKEN = {
 }
 
 
-@pytest.mark.parametrize("variables", WITHOUT_TOKEN.values(), ids=WITHOUT_TOKEN)
+@pytest.mark.parametrize(
+    ("way", "variables"), in_every_way(WITHOUT_TOKEN, quick="none of them"), indirect=["way"]
+)
 def test_a_stage_without_a_usable_token_is_closed_to_everyone(send, variables):
     for token in (TOKEN, "wrong", "", None, "sha256:", "None", "{}", ["", ""]):
         got = send(variables=variables, token=token)
@@ -658,8 +660,11 @@ WRONG_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("environ", "variable"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
-def test_a_wrong_setting_is_503_for_everyone_and_named(send, environ, variable):
+@pytest.mark.parametrize(
+    ("way", "setting"), in_every_way(WRONG_SETTINGS, quick="no buckets"), indirect=["way"]
+)
+def test_a_wrong_setting_is_503_for_everyone_and_named(send, setting):
+    environ, variable = setting
     for token in (TOKEN, "wrong", None):
         got = send(environ=environ, token=token)
 

@@ -253,7 +253,27 @@ def ways(servers: Servers) -> dict[str, Way]:
     }
 
 
-@pytest.fixture(params=["test client", "event", "http"])
+WAYS = ["test client", "event", "http"]
+
+
+def in_every_way(cases: Mapping[str, Any], *, quick: str) -> list[Any]:
+    """Each stage in each way, for `way` and one parameter more.
+
+    By HTTP each needs a server of its own: that is slow, but for the one that is `quick`.
+    """
+    return [
+        pytest.param(
+            way,
+            case,
+            id=f"{way}-{name}",
+            marks=[pytest.mark.slow] * (way == "http" and name != quick),
+        )
+        for way in WAYS
+        for name, case in cases.items()
+    ]
+
+
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, ways: dict[str, Way]) -> Way:
     return ways[request.param]
 
