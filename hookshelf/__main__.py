@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-from pkgutil import iter_modules
+import sys
+from types import TracebackType
 
-import click
+INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
 
-from hookshelf import commands
-from hookshelf.terminal import readable_failures
+
+def _end_quietly(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Ctrl-C is no fault that a traceback would explain, also while modules are imported."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _end_quietly  # before anything else is imported, which takes a while
+
+from importlib import import_module  # noqa: E402
+from importlib.util import find_spec  # noqa: E402
+from pkgutil import iter_modules  # noqa: E402
+
+import click  # noqa: E402
+
+from hookshelf import commands  # noqa: E402
+from hookshelf.terminal import clear_progress, readable_failures  # noqa: E402
 
 
 class Commands(click.Group):
@@ -34,8 +51,13 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what is not in order is a message, not a traceback."""
-        with readable_failures(click.UsageError, click.ClickException):
-            return super().invoke(ctx)
+        try:
+            with readable_failures(click.UsageError, click.ClickException):
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            clear_progress()
+            click.echo("\nAborted!", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def _summary(name: str) -> str:

@@ -265,3 +265,32 @@ def test_a_stage_that_cannot_name_a_stack_is_not_asked_for() -> None:
 
     assert done.exit_code == 2
     assert "Stage my_stage is not deployed in this region" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["click", "hookshelf.commands.count", "duckdb", "json.decoder"])
+def test_ctrl_c_while_modules_are_imported_ends_it_quietly(
+    module: str, folder_environ: dict[str, str]
+) -> None:
+    interrupting = (
+        "import os, runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "sys.modules.pop('json.decoder', None)\n"
+        "sys.argv = ['hookshelf', 'count']\n"
+        "runpy.run_module('hookshelf', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", interrupting],
+        cwd=PROJECT,
+        env=os.environ | folder_environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr

@@ -748,7 +748,7 @@ def test_ctrl_c_ends_it_without_a_traceback(in_folder: Archive) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
 
-    assert process.returncode != 0
+    assert process.returncode == 130
     assert "Traceback" not in errors
     assert "Aborted!" in errors
 
