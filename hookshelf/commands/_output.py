@@ -39,6 +39,7 @@ def opened(options: ReadOptions) -> Archive:
         app=options.app,
         environ=options.environ,
         tz=options.tz,
+        below=options.bucket is None,
         progress=show_progress,
     )
 

@@ -7,8 +7,10 @@ import json
 import click
 
 from hookshelf.commands._options import ReadOptions, place_options
+from hookshelf.commands._output import opened, show_read
 from hookshelf.reading.ddl import ENGINES, MOST_LISTED, EventsTable, athena, spark
 from hookshelf.reading.errors import ReadingError
+from hookshelf.reading.values import Read
 from hookshelf.terminal import printable, show
 
 NOTES = {
@@ -50,10 +52,8 @@ def command(options: ReadOptions, *, engine: str, injected: bool, scheme: str) -
       hookshelf ddl athena --bucket my-webhooks --injected
       hookshelf ddl spark --scheme s3a
     """
-    from hookshelf import Archive
-
-    archive = Archive(options.bucket, app=options.app, environ=options.environ)
-    tables = archive.tables()
+    archive, read = opened(options), Read()
+    tables = archive.tables(read=read)
     if not tables:
         raise ReadingError("No deliveries: there is nothing to make a table of")
     if engine == "athena" and archive.settings.folder:
@@ -63,6 +63,7 @@ def command(options: ReadOptions, *, engine: str, injected: bool, scheme: str) -
             _show(options, table, NOTES[engine], athena(table, injected=injected))
         else:
             _show(options, table, NOTES[engine], spark(table, scheme=scheme))
+    show_read(read, options)
 
 
 def _show(options: ReadOptions, table: EventsTable, note: str, statements: list[str]) -> None:

@@ -21,7 +21,8 @@ from hookshelf.wording import in_bytes, in_words
 def command(options: ReadOptions) -> None:
     """Show every app: last heard, deliveries, bytes, cost, how fresh the compacted events are.
 
-    It reads the footers of compacted files and lists what is newer; nothing else.
+    It reads the footers of compacted files and lists what is newer; nothing else. With --since or
+    --until it is about what arrived then, and the files at its ends are read.
 
     \b
     Exit status: 0 there it is, 1 the archive could not be read, 2 misuse.
@@ -29,11 +30,12 @@ def command(options: ReadOptions) -> None:
     \b
     Examples:
       hookshelf status
+      hookshelf status --since 7d
       hookshelf status --bucket my-webhooks --json
     """
     archive = opened(options)
     read = Read()
-    statuses = archive.status(read=read)
+    statuses = archive.status(since=options.since, until=options.until, read=read)
     for status in statuses:
         if options.as_json:
             show(json.dumps(_as_json(status)))

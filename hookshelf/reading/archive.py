@@ -27,7 +27,7 @@ from chalicelib.settings import BucketPath, Settings, from_environment, parse_bu
 from chalicelib.store import open_store
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.discover import prefixes_below, streams_below
-from hookshelf.reading.errors import BadQuestion, Gone, NoSuchApp, NoSuchDelivery, TooQuick
+from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery, retried
 from hookshelf.reading.events import collapsed
 from hookshelf.reading.raw import bounds_of
 from hookshelf.reading.selection import Selection
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from hookshelf.reading.scan import Scan
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_ATTEMPTS = 8
 _STREAMS_AT_ONCE = 16  # apps in which something is looked up; each asks for many things at once
 
 Out = TypeVar("Out")
@@ -509,13 +508,27 @@ class Archive:
             for s in self.status(app=app)
         ]
 
-    def status(self, *, app: str | None = None, read: Read | None = None) -> list[Status]:
-        """What there is of each app; raw deliveries that a file covers are not listed."""
+    def status(
+        self,
+        *,
+        app: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        read: Read | None = None,
+    ) -> list[Status]:
+        """What there is of each app; raw deliveries that a file covers are not listed.
+
+        Of a file that only in part was received when it is asked for, the deliveries are read.
+        """
         from hookshelf.reading.status import status_of
 
         read = read or Read()
+        selection = self._selection(since, until)
         with read.timed():
-            return [status_of(bucket, read, stream) for bucket, stream in self._opened(read, app)]
+            return [
+                status_of(bucket, read, stream, selection)
+                for bucket, stream in self._opened(read, app)
+            ]
 
     def without_conditions(self, *, app: str | None = None) -> list[str]:
         """The buckets on S3 servers that ignore conditions: there, one compactor at a time.
@@ -609,12 +622,13 @@ class Archive:
         splitting = self._splitting(day.stream)
         return list(compact_stream(bucket, Read(), day.stream, splitting, plan))
 
-    def tables(self, *, app: str | None = None) -> list[EventsTable]:
+    def tables(self, *, app: str | None = None, read: Read | None = None) -> list[EventsTable]:
         """The compacted files of each place as a table; ddl.py makes it one in other engines."""
         from hookshelf.reading.ddl import tables_of
 
-        read = Read()
-        return tables_of(self.settings, read, self._opened(read, app))
+        read = read or Read()
+        with read.timed():
+            return tables_of(self.settings, read, self._opened(read, app))
 
     def _selection(
         self,
@@ -642,12 +656,7 @@ class Archive:
         self, read: Read, app: str | None, selection: Selection, ask: Callable[[Scan], Out]
     ) -> Out:
         """An answer of a scan; from a new one where files are replaced before they are read."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return ask(self._scan(read, app, selection))
-            except Gone:
-                continue
-        raise TooQuick("The archive")
+        return retried("The archive", lambda: ask(self._scan(read, app, selection)))
 
     def _scan(self, read: Read, app: str | None, selection: Selection) -> Scan:
         from hookshelf.reading.scan import Scan

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from threading import Lock
 from typing import TypeVar
 
 from chalicelib.settings import Settings
-from hookshelf.reading.errors import Gone
+from hookshelf.reading.errors import Damaged, Gone
 from hookshelf.reading.footers import TAIL, Footer, Group, Longer, NotOurs, read_footer
 from hookshelf.reading.scratch import temporary_folder
 from hookshelf.reading.store import ReadingStore, StoredFile
@@ -135,10 +136,28 @@ class Bucket:
         )
         return self._path(entry)
 
-    def check(self, entry: StoredFile) -> None:
+    def check(self, *entries: StoredFile) -> None:
         """Raise Gone where a local file is no longer what was listed."""
-        if hasattr(self.store, "etag") and self.store.etag(entry.key) != entry.etag:
-            raise Gone(entry.key)
+        for entry in entries:
+            if hasattr(self.store, "etag") and self.store.etag(entry.key) != entry.etag:
+                raise Gone(entry.key)
+
+    @contextmanager
+    def engine_reads(self, *entries: StoredFile) -> Iterator[None]:
+        """Within it the engine reads local files. Raises Gone where one was replaced, or Damaged.
+
+        Of a file that is gone the engine says whatever it meets.
+        """
+        import duckdb  # not every command that lists a bucket needs it
+
+        try:
+            yield
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error:
+            self.check(*entries)
+            raise Damaged(" or ".join(entry.key for entry in entries)) from None
+        self.check(*entries)
 
     def _footer(self, read: Read, entry: StoredFile) -> Footer | None:
         start = max(0, entry.size - TAIL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from chalicelib.errors import HookshelfError, MisuseError
 
 
@@ -32,6 +35,21 @@ class TooQuick(Gone):
         super().__init__(f"{stream} is compacted faster than it can be read")
 
 
+_ATTEMPTS = 8
+
+Out = TypeVar("Out")
+
+
+def retried(stream: object, read: Callable[[], Out]) -> Out:
+    """What `read` gives, which lists what there is; again where it raises Gone. Raises TooQuick."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return read()
+        except Gone:
+            continue
+    raise TooQuick(stream)
+
+
 class Damaged(ReadingError):
     """A compacted file is no longer what was written."""
 
@@ -39,6 +57,10 @@ class Damaged(ReadingError):
         super().__init__(
             f"{key} cannot be read: it was altered. `hookshelf verify` says what it held"
         )
+
+
+class CutShort(ReadingError):
+    """An answer ended after some of its rows were given: they are not all."""
 
 
 class Taken(ReadingError):

@@ -19,7 +19,7 @@ from chalicelib.keys import (
 from chalicelib.store import NotFound
 from hookshelf.reading.bucket import AT_ONCE, Bucket
 from hookshelf.reading.checking import arrival_of
-from hookshelf.reading.errors import BadQuestion, Gone, NoSuchDelivery, TooQuick
+from hookshelf.reading.errors import BadQuestion, NoSuchDelivery, retried
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.lookup import engine, stored_rows, uncovered_raw, within
@@ -29,41 +29,36 @@ from hookshelf.reading.selection import Selection
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read, Stream
 
-_ATTEMPTS = 8
-_SHORTEST = 4  # hex digits that may name a delivery
-
 
 def deliveries_of(
     bucket: Bucket, read: Read, stream: Stream, selection: Selection
 ) -> list[ArchivedDelivery]:
     """Every delivery that arrived when it is asked for, in order of arrival; none is read."""
-    for _ in range(_ATTEMPTS):
-        try:
-            files = listed_files(bucket, read, stream)
-            wanted = [file for file in files.counting if within(file.footer, selection)]
-            keys = dict.fromkeys(keys_in(bucket, read, wanted), "compacted")
-            sizes = {}
-            for raw in uncovered_raw(bucket, read, stream, files, selection):
-                keys[str(raw)] = "raw"
-                sizes[str(raw)] = raw.size
-            break
-        except Gone:
-            continue
-    else:
-        raise TooQuick(stream)
-    found = (_listed(bucket, key, state, sizes.get(key)) for key, state in keys.items())
+
+    def listed() -> dict[str, ArchivedDelivery]:
+        files = listed_files(bucket, read, stream)
+        wanted = [file for file in files.counting if within(file.footer, selection)]
+        compacted = keys_in(bucket, read, wanted)
+        raw = uncovered_raw(bucket, read, stream, files, selection)
+        return {key: _listed(bucket, key, "compacted", None) for key in compacted} | {
+            str(each): _listed(bucket, str(each), "raw", each.size) for each in raw
+        }
+
+    deliveries = retried(stream, listed).values()
     return sorted(
-        (delivery for delivery in found if selection.has(delivery.arrived)),
+        (delivery for delivery in deliveries if selection.has(delivery.arrived)),
         key=lambda delivery: by_arrival(delivery.key),
     )
 
 
 def matching(bucket: Bucket, read: Read, stream: Stream, beginning: str) -> list[str]:
     """The keys whose hash begins so. Raises BadQuestion for what is no beginning of a hash."""
-    if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},64}}", beginning):
-        raise BadQuestion(f"{beginning!r} is no key, and not {_SHORTEST} or more hex digits")
-    found = deliveries_of(bucket, read, stream, Selection())
-    return [delivery.key for delivery in found if delivery.sha256.startswith(beginning)]
+    if not re.fullmatch(r"[0-9a-fA-F]{1,64}", beginning):
+        raise BadQuestion(f"{beginning!r} is no key, and no beginning of a hash: hex digits")
+    deliveries = deliveries_of(bucket, read, stream, Selection())
+    return [
+        delivery.key for delivery in deliveries if delivery.sha256.startswith(beginning.lower())
+    ]
 
 
 def whole(bucket: Bucket, read: Read, stream: Stream, text: str) -> ArchivedDelivery | None:
@@ -138,15 +133,14 @@ def keys_in(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]
     if not files:
         return []
     paths = [str(bucket.whole(read, file.entry)) for file in files]
-    keys = engine().execute(
-        "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0",
-        [paths],
-    )
-    found = [row[0] for row in keys.fetchall()]
-    for file in files:
-        bucket.check(file.entry)
+    with bucket.engine_reads(*(file.entry for file in files)):
+        rows = engine().execute(
+            "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0",
+            [paths],
+        )
+        keys = [row[0] for row in rows.fetchall()]
     read.add(files=len(files))
-    return found
+    return keys
 
 
 def _listed(bucket: Bucket, text: str, state: str, size: int | None) -> ArchivedDelivery:

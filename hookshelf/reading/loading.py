@@ -8,21 +8,20 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from hookshelf.reading.bodies import deliveries_in
 from hookshelf.reading.bucket import AT_ONCE, Bucket
-from hookshelf.reading.errors import Gone, TooQuick
+from hookshelf.reading.errors import retried
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.listing import full_key, whole, with_body
 from hookshelf.reading.lookup import within
 from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import ArchivedDelivery, Read, Stream
-
-_ATTEMPTS = 8
 
 Name = tuple[str, str]  # bucket and key
 
@@ -50,14 +49,7 @@ class _Loader:
         for delivery in compacted:
             streams.setdefault(_stream(delivery), []).append(delivery)
         for stream, wanted in streams.items():
-            for _ in range(_ATTEMPTS):
-                try:
-                    self._spool_stream(stream, wanted)
-                    break
-                except Gone:
-                    continue
-            else:
-                raise TooQuick(stream)
+            retried(stream, partial(self._spool_stream, stream, wanted))
 
     def load(self, chunk: Sequence[ArchivedDelivery]) -> Iterator[ArchivedDelivery]:
         """Some deliveries, what is raw of them with many requests at once."""

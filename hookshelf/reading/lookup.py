@@ -12,7 +12,7 @@ import duckdb
 
 from chalicelib.keys import DeliveryKey, stamp
 from hookshelf.reading.bucket import Bucket
-from hookshelf.reading.errors import Damaged, Gone, TooQuick
+from hookshelf.reading.errors import Damaged, retried
 from hookshelf.reading.files import CompactedFile, Files, listed_files
 from hookshelf.reading.footers import Footer, Group
 from hookshelf.reading.merge import KEY_NAME, QUIETLY
@@ -23,7 +23,6 @@ from hookshelf.reading.sources import Splitting
 from hookshelf.reading.times import milliseconds
 from hookshelf.reading.values import Read, Stream
 
-_ATTEMPTS = 8
 # What an event shows; the bytes around it are for rebuilding.
 _COLUMNS = (
     "subject, time, type, id, correlation, source, verdict, arrived, delivery, position, batch, "
@@ -41,17 +40,13 @@ def rows_of(
     bucket: Bucket, read: Read, stream: Stream, selection: Selection, splitting: Splitting
 ) -> list[Row]:
     """Every row of events that is asked for, compacted and raw; some may be there twice."""
-    for _ in range(_ATTEMPTS):
-        try:
-            files = listed_files(bucket, read, stream)
-            raw = bucket.beside(
-                partial(raw_rows, bucket, read, stream, files, selection, splitting)
-            )
-            rows = compacted_rows(bucket, read, files, selection)
-            return rows + raw.result()
-        except Gone:
-            continue
-    raise TooQuick(stream)
+
+    def rows() -> list[Row]:
+        files = listed_files(bucket, read, stream)
+        raw = bucket.beside(partial(raw_rows, bucket, read, stream, files, selection, splitting))
+        return compacted_rows(bucket, read, files, selection) + raw.result()
+
+    return retried(stream, rows)
 
 
 def compacted_rows(bucket: Bucket, read: Read, files: Files, selection: Selection) -> list[Row]:
@@ -129,16 +124,14 @@ def uncovered_raw(
 def stored_rows(bucket: Bucket, read: Read, stream: Stream, key: DeliveryKey) -> list[Row]:
     """All that a compacted file holds of one delivery, in order; empty where none does."""
     day = key.arrived.date().isoformat()
-    for _ in range(_ATTEMPTS):
-        files = listed_files(bucket, read, stream)
-        try:
-            for file in files.counting:
-                if day in file.footer.days and (rows := _stored(bucket, read, file, str(key))):
-                    return rows
-        except Gone:
-            continue
+
+    def rows() -> list[Row]:
+        for file in listed_files(bucket, read, stream).counting:
+            if day in file.footer.days and (rows := _stored(bucket, read, file, str(key))):
+                return rows
         return []
-    raise TooQuick(stream)
+
+    return retried(stream, rows)
 
 
 def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:
@@ -197,15 +190,12 @@ def _probed(
     """The row groups whose bloom filters do not exclude a value, or that have none."""
     footer, size = file.footer, file.entry.size
     path = bucket.local(read, file.entry, [footer.blooms, (footer.footer, size - footer.footer)])
-    try:
+    with bucket.engine_reads(file.entry):
         excluded = engine().execute(
             "SELECT row_group_id FROM parquet_bloom_probe(?, ?, ?) WHERE bloom_filter_excludes",
             [str(path), column, value],
         )
         numbers = {row[0] for row in excluded.fetchall()}
-    except duckdb.IOException:
-        raise Gone("a local file") from None
-    bucket.check(file.entry)
     return [group for number, group in enumerate(footer.groups) if number not in numbers]
 
 

@@ -6,16 +6,18 @@ threads (its version is in the file). New rows come as lines of intake.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
+from chalicelib.keys import by_arrival, day_of
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.footers import FOOTER_KEY, FOOTER_PLACEHOLDER, Group
 from hookshelf.reading.intake import lines_select
+from hookshelf.reading.raw import arrival_in, sums
 from hookshelf.reading.rows import Row
 
 NAMES = ", ".join(name for name, _, _ in COLUMNS)
@@ -58,6 +60,23 @@ class Held(NamedTuple):
     events: int
     size: int  # bytes of its body
     is_whole: bool  # every row is there; where proved, they give the body that its key names
+
+
+def facts_of(held: Mapping[str, Held]) -> dict[str, Any]:
+    """What a footer says of some deliveries, by key: its fields from `deliveries` to `days`."""
+    names = sorted(held, key=by_arrival)
+    days: dict[str, list[str]] = {}
+    for name in names:
+        days.setdefault(day_of(name).isoformat(), []).append(name)
+    return {
+        "deliveries": len(held),
+        "events": sum(of_one.events for of_one in held.values()),
+        "rows": sum(of_one.rows for of_one in held.values()),
+        "bytes": sum(of_one.size for of_one in held.values()),
+        "first": arrival_in(names[0]) if names else None,
+        "last": arrival_in(names[-1]) if names else None,
+        "days": {day: sums(keys) for day, keys in days.items()},
+    }
 
 
 class Engine:

@@ -11,8 +11,8 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, timedelta, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ import duckdb
 
 from hookshelf.reading.bucket import Bucket, joined
 from hookshelf.reading.columns import COLUMNS
-from hookshelf.reading.errors import BadQuestion, Gone, TooQuick
+from hookshelf.reading.errors import BadQuestion, CutShort, Gone, ReadingError, retried
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files, overlap
 from hookshelf.reading.intake import lines_select
@@ -39,8 +39,6 @@ from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter
 from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Read, Stream
-
-_ATTEMPTS = 8
 
 # What `count` groups by, in SQL.
 COUNTABLE = {
@@ -61,6 +59,8 @@ _PREFERENCE = f"CASE verdict {_RANK} ELSE {len(BEST_FIRST)} END, {KEY_NAME}, del
 
 _WORD = re.compile(r"\w+")
 _MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+# What is the fault of no statement: a disk that is full or failed, a file that was altered, memory.
+_FAILURES = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.SerializationException)
 _GAP = 64 * 1024  # bytes between two columns' parts that are read rather than asked for apart
 
 
@@ -87,7 +87,8 @@ class Scan:
         self._selects: list[str] = []
         self._buckets: list[Bucket] = []  # whose copies go with them
         self._paths: list[Path] = []  # of all that the selects read
-        self._far: list[tuple[Bucket, StoredFile]] = []  # files that are not whole on this machine
+        self._files: list[tuple[Bucket, StoredFile]] = []  # likewise, as they were listed
+        self._far: list[tuple[Bucket, StoredFile]] = []  # those that are not whole on this machine
         self.sql = duckdb.connect(
             ":memory:",
             config={
@@ -102,13 +103,7 @@ class Scan:
         self, bucket: Bucket, stream: Stream, selection: Selection, splitting: Splitting
     ) -> None:
         """Add the rows of a stream that may be asked for."""
-        for _ in range(_ATTEMPTS):
-            try:
-                self._add(bucket, stream, selection, splitting)
-                return
-            except Gone:
-                continue
-        raise TooQuick(stream)
+        retried(stream, partial(self._add, bucket, stream, selection, splitting))
 
     def open(self, selection: Selection) -> None:
         """Make the views."""
@@ -148,15 +143,14 @@ class Scan:
             raise BadQuestion(f"No field {unknown[0]!r} to count by: {', '.join(COUNTABLE)}")
         fields = "".join(f"{COUNTABLE[name]} AS {name}, " for name in by)
         numbers = ", ".join(str(number + 1) for number in range(len(by)))
-        cursor = self._execute(
+        columns, rows = self._run(
             f"SELECT {fields}count(*) AS events, (sum(times) - count(*))::BIGINT AS repeats "
             "FROM (SELECT app, source, subject, correlation, type, verdict, times, "
             f"{_local_time(tz)} AS time FROM events_once)"
             + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else "")
         )
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in self._fetched(cursor)]
-        return [row | {"repeats": row["repeats"] or 0} for row in rows]
+        counts = [dict(zip(columns, row, strict=True)) for row in rows]
+        return [count | {"repeats": count["repeats"] or 0} for count in counts]
 
     def events(self, *, all: bool, limit: int | None) -> Iterator[ArchivedEvent]:
         """Events in order of their time; `limit` keeps the newest."""
@@ -175,30 +169,65 @@ class Scan:
         order = f"time, {KEY_NAME}, position"
         backwards = f"time DESC, {KEY_NAME} DESC, position DESC"
         newest = f"ORDER BY {backwards} LIMIT {limit}" if limit else ""
-        cursor = self._execute(
+        _, rows = self._run(
             f"SELECT {names}, times, nth > 1, app, bucket FROM "
             f"(SELECT * FROM {table} {newest}) ORDER BY {order}"
         )
-        return self._events(cursor)
-
-    def _events(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[ArchivedEvent]:
-        for *values, times, repeat, app, bucket in self._fetched(cursor):
-            row = Row._make([*values[:11], None, b"", values[11], b"", values[12]])
-            yield event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
+        return map(_event, rows)
 
     def query(self, statement: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-        """The columns and rows of a user's statement. Raises BadQuestion, in the engine's words."""
+        """The columns and rows of a user's statement.
+
+        Raises BadQuestion in the engine's words, ReadingError, and after some rows CutShort.
+        """
         self.shut()
-        with _readable():
+        try:
             if not self.sql.extract_statements(statement):
                 raise BadQuestion("There is no statement")
+        except duckdb.Error as error:
+            raise BadQuestion(str(error)) from None
+        return self._run(statement)
+
+    def _run(self, statement: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """The columns and rows of a statement; its first rows are there when this returns.
+
+        Raises Gone where a file was replaced before there was a row, so that all can begin anew.
+        """
+        try:
             cursor = self._execute(statement)
             columns = [column[0] for column in cursor.description or ()]
-        return columns, self._rows(cursor)
+            rows = cursor.fetchmany(ROWS_AT_A_TIME)
+        except duckdb.Error as error:
+            self._check_files()  # of a file that is gone the engine says whatever it meets
+            if isinstance(error, _FAILURES):
+                raise ReadingError(f"This machine could not compute it: {error}") from None
+            raise BadQuestion(str(error)) from None
+        self._check_files()
+        return columns, self._from(rows, cursor)
 
-    def _rows(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-        with _readable():  # the engine computes rows as they are asked for
-            yield from self._fetched(cursor)
+    def _from(
+        self, rows: list[tuple[Any, ...]], cursor: duckdb.DuckDBPyConnection
+    ) -> Iterator[tuple[Any, ...]]:
+        """Some rows, and those that follow: the engine computes them as they are asked for."""
+        with self:
+            while rows:
+                yield from rows
+                try:
+                    rows = cursor.fetchmany(ROWS_AT_A_TIME)
+                except duckdb.Error as error:
+                    raise CutShort(f"These are not all rows: {self._why(error)}") from None
+
+    def _why(self, error: duckdb.Error) -> str:
+        try:
+            self._check_files()
+        except Gone:
+            return "the archive was compacted while they were read. Ask again"
+        return str(error)
+
+    def _check_files(self) -> None:
+        """Raise Gone where what is read is no longer what was listed."""
+        for bucket, entry in self._files:
+            bucket.check(entry)
 
     def _execute(self, statement: str) -> duckdb.DuckDBPyConnection:
         """Run a statement, once the columns that it reads are here. Raises duckdb.Error, or Gone.
@@ -237,11 +266,6 @@ class Scan:
             wanted += [(bloom, bloom_size)] if column in filtered and bloom_size else []
         bucket.local(self._read, entry, joined(wanted, gap=_GAP))
 
-    def _fetched(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-        with self:
-            while batch := cursor.fetchmany(ROWS_AT_A_TIME):
-                yield from batch
-
     def __enter__(self) -> Scan:
         return self
 
@@ -265,13 +289,13 @@ class Scan:
         work.mkdir(exist_ok=True)
         splitter = Splitter(bucket, self._read, splitting, work, None)
         splitter.raw(raw)
-        for file in counting:
-            bucket.check(file.entry)
+        bucket.check(*(file.entry for file in counting))
         self._read.add(files=len(counting))
         head = f"SELECT '{bucket.name}' AS bucket, '{stream.app}' AS app, * FROM "
         if paths:
             self._selects.append(f"{head} ({_each_once(counting, paths)})")
             self._paths += paths
+            self._files += [(bucket, file.entry) for file in counting]
             self._far += [(bucket, file.entry) for file in counting if not bucket.is_folder]
         if splitter.lines.keys:
             self._paths += splitter.lines.paths
@@ -279,13 +303,10 @@ class Scan:
             self._selects.append(f"{head} ({lines})")
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """What the engine does not take of a user's statement, as BadQuestion in its words."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise BadQuestion(str(error)) from None
+def _event(values: tuple[Any, ...]) -> ArchivedEvent:
+    *fields, data, derived, times, repeat, app, bucket = values
+    row = Row._make([*fields, None, b"", data, b"", derived])
+    return event_of(Stream(bucket, "", app), row, times=times, repeat=repeat)
 
 
 def _local_time(tz: tzinfo) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.archives import archive_of, delivered, moment, put
 
-from chalicelib.keys import day_folder, hour_folder
+from chalicelib.keys import day_folder, hour_folder, parse_key
 from hookshelf.reading.errors import BadQuestion, NoSuchApp, NoSuchDelivery, ReadingError
 
 NIGHT = moment("2026-11-20T23:59:59.999")
@@ -171,6 +171,24 @@ def test_an_app_whose_name_begins_another_path_does_not_hide_it(archive):
     assert len(list(reading.deliveries(app="shop", until=NIGHT + timedelta(seconds=1)))) == 1
 
 
+def test_any_beginning_of_a_hash_that_one_delivery_has_names_it(archive):
+    bodies = [b"[%d]" % number for number in range(17)]  # two of them begin with the same digit
+    objects = [delivered(body, NIGHT + timedelta(seconds=n)) for n, body in enumerate(bodies)]
+    reading = archive(*objects)
+    keys = {parse_key(obj.key).sha256: obj.key for obj in objects}
+
+    lengths = set()
+    for sha256, key in keys.items():
+        length = next(n for n in range(1, 65) if sum(h.startswith(sha256[:n]) for h in keys) == 1)
+        lengths.add(length)
+        assert reading.delivery(sha256[:length]).key == key
+        assert reading.delivery(sha256[:length].upper()).key == key
+        if length > 1:
+            with pytest.raises(NoSuchDelivery, match="give more of it"):
+                reading.delivery(sha256[: length - 1])
+    assert lengths >= {1, 2}
+
+
 def test_what_does_not_exist_is_named(archive):
     reading = archive(delivered([EVENT], NIGHT))
 
@@ -178,7 +196,7 @@ def test_what_does_not_exist_is_named(archive):
         list(reading.find("x", app="shop"))
     with pytest.raises(NoSuchDelivery):
         reading.delivery("0000")
-    for wrong in ("xyz", "", "12"):
+    for wrong in ("xyz", "", "0" * 65):
         with pytest.raises(BadQuestion):
             reading.delivery(wrong)
     with pytest.raises(BadQuestion, match="domain"):

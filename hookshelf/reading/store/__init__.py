@@ -20,7 +20,7 @@ from typing import Protocol
 from chalicelib.delivery import ArchiveObject
 from chalicelib.modules import module_names
 from chalicelib.settings import Settings
-from chalicelib.store import chosen_store
+from chalicelib.store import Store, chosen_store
 from hookshelf.reading.errors import ReadingError, Taken
 from hookshelf.reading.values import Read
 
@@ -84,6 +84,16 @@ class ReadingStore(Protocol):
 
     def delete_version(self, read: Read, version: Version) -> None:
         """Delete one version for good; nothing happens where it is gone."""
+
+
+class Loading:
+    """`load` of a store whose `get` is that of receiving."""
+
+    def load(self: Store, read: Read, key: str) -> ArchiveObject:
+        """See ReadingStore.load."""
+        obj = self.get(key)
+        read.add(requests=1, bytes=len(obj.body))
+        return obj
 
 
 def open_reading_store(settings: Settings, bucket: str) -> ReadingStore:

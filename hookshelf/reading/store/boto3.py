@@ -15,13 +15,13 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from chalicelib.store.boto3 import Boto3Store
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.store import StoredFile, Version, quoted
+from hookshelf.reading.store import Loading, StoredFile, Version, quoted
 from hookshelf.reading.values import Read
 
 _FILE = "application/vnd.apache.parquet"
 
 
-class ReadingBoto3(Boto3Store):
+class ReadingBoto3(Loading, Boto3Store):
     """One bucket."""
 
     def entries(self, read: Read, prefix: str = "", *, after: str = "") -> Iterator[StoredFile]:
@@ -48,12 +48,6 @@ class ReadingBoto3(Boto3Store):
                 read.add(requests=1)
                 names += [below["Prefix"] for below in page.get("CommonPrefixes", ())]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in names)
-
-    def load(self, read: Read, key: str) -> ArchiveObject:
-        """See ReadingStore.load."""
-        obj = self.get(key)
-        read.add(requests=1, bytes=len(obj.body))
-        return obj
 
     def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """See ReadingStore.range."""

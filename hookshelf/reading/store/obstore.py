@@ -17,13 +17,13 @@ from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from chalicelib.store.obstore import ObstoreStore
 from hookshelf.reading.errors import Gone
-from hookshelf.reading.store import StoredFile, Version, quoted
+from hookshelf.reading.store import Loading, StoredFile, Version, quoted
 from hookshelf.reading.values import Read
 
 _PAGE = 1_000  # keys in one answer of S3
 
 
-class ReadingObstore(ObstoreStore):
+class ReadingObstore(Loading, ObstoreStore):
     """One bucket, for reading with many threads."""
 
     def __init__(self, settings: Settings, bucket: str) -> None:
@@ -56,12 +56,6 @@ class ReadingObstore(ObstoreStore):
         with _reading():
             listed = obstore.list_with_delimiter(self._reader, prefix or None)
         return sorted(path.rstrip("/").rpartition("/")[2] for path in listed["common_prefixes"])
-
-    def load(self, read: Read, key: str) -> ArchiveObject:
-        """See ReadingStore.load."""
-        obj = self.get(key)
-        read.add(requests=1, bytes=len(obj.body))
-        return obj
 
     def range(self, read: Read, entry: StoredFile, start: int, length: int) -> bytes:
         """See ReadingStore.range."""
