@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -17,17 +17,25 @@ from pathlib import Path
 from random import uniform
 from typing import TypeVar
 
-from chalicelib.keys import DeliveryKey, EventsKey, by_arrival, day_of, parse_key
+from chalicelib.keys import DeliveryKey, EventsKey, day_of, parse_key
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import Gone, Lossy, ReadingError, Taken
 from hookshelf.reading.files import BEGINNING, CompactedFile, Files, listed_files, overlap
 from hookshelf.reading.footers import Footer, write_footer
-from hookshelf.reading.merge import Engine, Held, Merged, Parts
-from hookshelf.reading.raw import RawDelivery, bounds_of, raw_days, raw_of_day, sums
+from hookshelf.reading.merge import Engine, Held, Merged, Parts, facts_of
+from hookshelf.reading.raw import (
+    RawDelivery,
+    bounds_of,
+    raw_between,
+    raw_days,
+    raw_of_day,
+    sums,
+)
 from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.sources import Splitting
 from hookshelf.reading.split import Splitter
+from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import Read, Stream
 
 SETTLED = timedelta(minutes=2)  # a put may take 8 s, and clocks differ
@@ -36,6 +44,9 @@ HOURS_FIRST = 1_600  # deliveries of a day that a run with a deadline compacts h
 LARGEST = 512 * 1024 * 1024  # bytes of a month's file; busier apps keep days
 SORTED_AT_ONCE = 120_000  # rows
 _ATTEMPTS = 50  # while other writers are quicker: each time, they got on
+_ATTEMPTS_FOR_LATE_KEYS = 5  # some pile may be copied there for hours
+_SQUEEZED = 4  # bytes of bodies that become one of a file, about
+_FORESEEN = "foreseen"  # the ETag of a file that is not there, and would be
 
 Out = TypeVar("Out")
 
@@ -50,7 +61,7 @@ class FileChange:
 
     file: str  # key
     state: str  # `written`, `unchanged` or `deleted`
-    events: int
+    events: int | None  # None where it would only be known once it is done
     deliveries: int
     bucket: str = ""
 
@@ -116,11 +127,14 @@ def _worked(  # noqa: PLR0913
     """What there is to do, begun anew where another writer was quicker."""
     told: set[Out] = set()
     for attempt in range(_ATTEMPTS):
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=plan.folder) as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix=PREFIX, dir=plan.folder) as folder,
+            Engine(Path(folder), memory_mb=plan.memory_mb) as engine,
+        ):
+            work = _Work(bucket, read, stream, splitting, plan, engine)
+            work.waits_for_late_keys = attempt < _ATTEMPTS_FOR_LATE_KEYS
             try:
-                with Engine(Path(folder), memory_mb=plan.memory_mb) as engine:
-                    work = _Work(bucket, read, stream, splitting, plan, engine)
-                    yield from _each_once(do(work), told)
+                yield from _each_once(work.as_listed(do(work)), told)
                 return
             except OutOfTime:
                 return
@@ -166,6 +180,7 @@ class _Work:
         self.logged: dict[str, int] = {}  # entries of days, up to `scanned`
         self.scanned = 0
         self.days: list[date] = []  # that have anything, whether they are to be looked at or not
+        self.waits_for_late_keys = True
 
     def run(self) -> Iterator[FileChange]:
         """Everything there is to do, oldest first."""
@@ -173,6 +188,19 @@ class _Work:
         yield from self._delete(self.files.replaced)
         for first, days in groupby(self._days(), key=lambda day: day.replace(day=1)):
             yield from self._days_of_month(first, list(days))
+
+    def as_listed(self, results: Iterator[Out]) -> Iterator[Out]:
+        """The same; Gone where something else went wrong, but with files that are gone.
+
+        Of a file that another writer deleted, DuckDB says whatever it meets.
+        """
+        try:
+            yield from results
+        except (OutOfTime, Taken, Gone):
+            raise
+        except Exception:
+            self._check_files(self.files.counting)
+            raise
 
     def log_days(self) -> Iterator[LoggedDay]:
         """Each day that is to become a file of its own, in the order in which `run` logs them."""
@@ -195,11 +223,11 @@ class _Work:
         self.pending = manifest.changes(self.bucket, self.read, self.stream, self.head, oldest)
 
     def _days_of_month(self, first: date, days: list[date]) -> Iterator[FileChange]:
-        for day in filter(self.plan.is_expired, days):
-            yield from self._expire(day)
-        days = [day for day in days if not self.plan.is_expired(day)]
         key = EventsKey(self.stream.prefix, self.stream.app, bounds_of(first)[0], "month")
         month = next((file for file in self.files.counting if file.key == key), None)
+        for day in filter(self.plan.is_expired, days):
+            yield from self._expire(day, month)
+        days = [day for day in days if not self.plan.is_expired(day)]
         if month:
             yield from self._again(month, [self._holding(day) for day in days])
             return
@@ -285,16 +313,21 @@ class _Work:
                 yield from (self._change(file, "unchanged") for file in files)
 
     def _again(self, month: CompactedFile, days: Sequence[_Holding]) -> Iterator[FileChange]:
-        """A month's file, in place, where it lacks something or was split otherwise."""
+        """A month's file, in place, where it lacks something, was split otherwise, or expired."""
         missing = [raw for holding in days for raw in holding.missing]
         others = {f.entry: f for holding in days for f in holding.files if f is not month}
-        if not (others or missing or self._must_redo(month)):
+        expired: set[str] = set()
+        if any(self.plan.is_expired(date.fromisoformat(day)) for day in month.footer.days):
+            held = self._deliveries([month])
+            expired = {key for key in held if self.plan.is_expired(day_of(key))}
+        if not (others or missing) and len(expired) == month.footer.deliveries:
+            yield from self._delete([month])
+        elif not (others or missing or expired or self._must_redo(month)):
             yield self._change(month, "unchanged")
-            return
-        if missing:
+        else:
             self._log("late", missing)
-        interval = month.footer.start, month.footer.end
-        yield from self._write(month.key, interval, [month, *others.values()], missing, month)
+            files, interval = [month, *others.values()], (month.footer.start, month.footer.end)
+            yield from self._write(month.key, interval, files, missing, month, without=expired)
 
     def _roll_up(self, key: EventsKey) -> Iterator[FileChange]:
         """One file of a month whose days are all there, closed and small enough together."""
@@ -315,21 +348,13 @@ class _Work:
         log = max(file.footer.log for file in files)
         yield from self._write(key, (key.start, key.end), files, [], None, log=log)
 
-    def _expire(self, day: date) -> Iterator[FileChange]:
-        """Delete a day by name; from a month's file its rows."""
+    def _expire(self, day: date, month: CompactedFile | None) -> Iterator[FileChange]:
+        """Delete a day by name; its rows in a month's file go with those of the month's others."""
         start, end = bounds_of(day)
         files = [f for f in self.files.counting if f.key.start < end and f.key.end > start]
-        months = [file for file in files if file.key.span == "month"]
         if not self.plan.dry_run:
             self._log_expired(day, files)
-        yield from self._delete([file for file in files if file not in months])
-        for file in months:
-            expired = {key for key in self._deliveries([file]) if self._is_expired(key)}
-            if len(expired) == file.footer.deliveries:
-                yield from self._delete([file])
-            elif expired:
-                interval = file.footer.start, file.footer.end
-                yield from self._write(file.key, interval, [file], [], file, without=expired)
+        yield from self._delete([file for file in files if file is not month])
 
     def _log_expired(self, day: date, files: Sequence[CompactedFile]) -> None:
         held = sum(file.footer.days.get(day.isoformat(), (0, 0))[0] for file in files)
@@ -341,11 +366,6 @@ class _Work:
                 manifest.LogEntry(0, "expire", "", day=day.isoformat(), reason=reason, facts=facts)
             )
 
-    def _is_expired(self, key: str) -> bool:
-        parsed = parse_key(key)
-        assert isinstance(parsed, DeliveryKey)
-        return self.plan.is_expired(parsed.arrived.date())
-
     # Writing one file
 
     def _write(  # noqa: PLR0913
@@ -356,7 +376,7 @@ class _Work:
         missing: Sequence[RawDelivery],
         replacing: CompactedFile | None,
         *,
-        without: Iterable[str] = (),
+        without: Collection[str] = (),
         log: int | None = None,
     ) -> Iterator[FileChange]:
         """Put a file of some files' rows and some raw deliveries, then delete those files.
@@ -366,27 +386,55 @@ class _Work:
         others = [file for file in files if file is not replacing]
         if str(key) in self.files.foreign:
             raise ReadingError(f"{key} was not written by hookshelf: move it away, then compact")
-        if self.plan.dry_run:
-            deliveries = sum(file.footer.deliveries for file in files) + len(missing)
-            yield FileChange(str(key), "written", 0, deliveries, self.bucket.name)
-            yield from (self._change(file, "deleted") for file in others)
-            return
         if self.plan.remaining and self.plan.remaining() < self.plan.reserve:
             raise OutOfTime
-        path, footer = self._merged(key, interval, files, missing, frozenset(without))
-        footer = replace(footer, log=self.head.number if log is None else log)
-        footer = write_footer(path, footer)
-        put = self.bucket.store.put_file(
-            self.read, str(key), path, replacing=replacing.entry if replacing else None
-        )
-        path.unlink()
-        written = CompactedFile(put, key, footer)
-        self._check_head()
+        if self.plan.dry_run:
+            written = self._foreseen(key, interval, files, missing, without)
+        else:
+            path, footer = self._merged(key, interval, files, missing, frozenset(without))
+            footer = replace(footer, log=self.head.number if log is None else log)
+            footer = write_footer(path, footer)
+            newly_covered = self._newly_covered(footer)
+            self._check_late_keys(newly_covered, missing)
+            put = self.bucket.store.put_file(
+                self.read, str(key), path, replacing=replacing.entry if replacing else None
+            )
+            path.unlink()
+            written = CompactedFile(put, key, footer)
+            self._check_head()
+            self._check_late_keys(newly_covered, missing)
         kept = [file for file in self.files.counting if file not in files]
         kept = sorted([*kept, written], key=lambda file: file.footer.start)
         self.files = replace(self.files, counting=tuple(kept))
         yield self._change(written, "written")
         yield from self._delete(others)
+
+    def _foreseen(
+        self,
+        key: EventsKey,
+        interval: tuple[datetime, datetime],
+        files: Sequence[CompactedFile],
+        missing: Sequence[RawDelivery],
+        without: Collection[str],
+    ) -> CompactedFile:
+        """The file that would be written: what it would hold is known, its size is a guess."""
+        bodies = sum(raw.size for raw in missing)
+        size = sum(file.entry.size for file in files) + bodies // _SQUEEZED
+        footer = Footer(
+            start=self._start(key, interval[0]),
+            end=interval[1],
+            deliveries=sum(file.footer.deliveries for file in files) + len(missing) - len(without),
+            events=0,
+            rows=0,
+            bytes=bodies + sum(file.footer.bytes for file in files),
+            first=None,
+            last=None,
+            days={},
+            replaces={},
+            splitter=self.splitting.fingerprint,
+            log=self.head.number,
+        )
+        return CompactedFile(StoredFile(str(key), size, _FORESEEN), key, footer)
 
     def _merged(
         self,
@@ -419,12 +467,8 @@ class _Work:
         if gone := {*map(str, redacted)} - splitter.lines.keys:
             raise Lossy(f"What an erasure left of {min(gone)} is not there: it was removed")
         altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
-        try:
-            merged = self.engine.merge(parts, path)
-            held = self._proved(merged, parts, splitter.lines.keys, altered)
-        except Exception:  # of a file that another writer deleted DuckDB says whatever it meets
-            self._check_files(files)
-            raise
+        merged = self.engine.merge(parts, path)
+        held = self._proved(merged, parts, splitter.lines.keys, altered)
         self._check_files(files)
         footer = replace(
             self._footer(key, interval, merged, held),
@@ -458,21 +502,10 @@ class _Work:
         merged: Merged,
         held: dict[str, Held],
     ) -> Footer:
-        names = sorted(held, key=by_arrival)
-        arrived = [parse_key(name).arrived for name in names[:1] + names[-1:]]  # type: ignore[union-attr]
-        days: dict[str, list[str]] = {}
-        for name in names:
-            days.setdefault(day_of(name).isoformat(), []).append(name)
         return Footer(
             start=self._start(key, interval[0]),
             end=interval[1],
-            deliveries=len(held),
-            events=sum(of_one.events for of_one in held.values()),
-            rows=sum(of_one.rows for of_one in held.values()),
-            bytes=sum(of_one.size for of_one in held.values()),
-            first=arrived[0] if arrived else None,
-            last=arrived[-1] if arrived else None,
-            days={day: sums(keys) for day, keys in days.items()},
+            **facts_of(held),
             replaces={},
             splitter=self.splitting.fingerprint,
             log=0,  # filled in
@@ -493,6 +526,28 @@ class _Work:
         else:
             before = [file.footer.end for file in self.files.counting if file.footer.start < start]
         return min(start, max(before, default=BEGINNING))
+
+    def _newly_covered(self, footer: Footer) -> list[tuple[datetime, datetime]]:
+        """The intervals of arrival that a file covers and no other does yet: readers list raw."""
+        return [
+            (max(start, footer.start), min(end or footer.end, footer.end))
+            for start, end in self.files.gaps()
+            if start < footer.end and (end is None or end > footer.start)
+        ]
+
+    def _check_late_keys(
+        self, intervals: Sequence[tuple[datetime, datetime]], taken: Sequence[RawDelivery]
+    ) -> None:
+        """Begin anew where a key came late into a time that readers are not to list any more.
+
+        They may have seen it, so it has to be in the file. Looked for right before the file is put,
+        and after: what came in the moment between is hidden until the file is put again, at once.
+        """
+        keys = {*map(str, taken), *self._erased()}
+        for start, end in intervals if self.waits_for_late_keys else ():
+            for raw in raw_between(self.bucket, self.read, self.stream, start, end):
+                if str(raw) not in keys and not self.plan.is_expired(raw.key.arrived.date()):
+                    raise Taken(str(raw))
 
     def _check_head(self) -> None:
         """Begin anew where the log was changed while a file was made from what it said before."""
@@ -575,6 +630,7 @@ class _Work:
 
     def _deliveries(self, files: Sequence[CompactedFile]) -> dict[str, int]:
         held = self.engine.held([self._local(file) for file in files]) if files else {}
+        self._check_files(files)
         return {key: of_one.size for key, of_one in held.items()}
 
     def _local(self, file: CompactedFile) -> Path:
@@ -582,8 +638,7 @@ class _Work:
 
     def _check_files(self, files: Iterable[CompactedFile]) -> None:
         """Raise Gone where what was read is no longer what was listed."""
-        for file in files:
-            self.bucket.check(file.entry)
+        self.bucket.check(*(file.entry for file in files if file.entry.etag != _FORESEEN))
 
     def _erased(self, after: int = 0) -> dict[str, str]:
         """What entries after a number erased: the SHA-256 of what is left, by key, if anything."""
@@ -609,7 +664,8 @@ class _Work:
 
     def _change(self, file: CompactedFile, state: str) -> FileChange:
         footer = file.footer
-        return FileChange(file.entry.key, state, footer.events, footer.deliveries, self.bucket.name)
+        events = footer.events if file.entry.etag != _FORESEEN else None
+        return FileChange(file.entry.key, state, events, footer.deliveries, self.bucket.name)
 
 
 def _covered(delivery: RawDelivery, files: Iterable[CompactedFile]) -> bool:

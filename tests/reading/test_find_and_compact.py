@@ -15,6 +15,7 @@ from support.archives import (
     found,
     moment,
     put,
+    requests_of,
     scanned,
     traffic,
 )
@@ -218,20 +219,7 @@ def requests_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> int:
     environ = {"ARCHIVE_FOLDER": str(folder), "ARCHIVE_BUCKETS": "events"}
     put(environ, *traffic(3, moment("2026-10-31T22:00"), 0.2, 4, people=4))
     list(archive_of(environ, moment("2026-10-31T23:30")).compact())
-    requests = 0
-    while True:
-        requests += 1
-        copy = {**environ, "ARCHIVE_FOLDER": str(folder.parent / f"{folder.name}-{requests}")}
-        shutil.copytree(folder, copy["ARCHIVE_FOLDER"])
-        try:
-            list(
-                archive_of(
-                    copy, moment("2026-12-02"), open_store=dying(requests, after=False)
-                ).compact()
-            )
-        except Killed:
-            continue
-        return requests - 1
+    return len(requests_of(environ, moment("2026-12-02"), lambda archive: list(archive.compact())))
 
 
 @pytest.mark.slow
@@ -287,13 +275,37 @@ def test_a_month_that_is_sorted_in_ranges_is_the_same(folder_environ, tmp_path, 
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder_environ):
-    put(folder_environ, *traffic(7, START, 2.5, 20))
-    before = archived(folder_environ)
+    put(folder_environ, *traffic(7, START, 4.5, 20))
+    for now in ("2026-10-30T07:30", "2026-11-02T00:20", "2026-12-02"):
+        archive = archive_of(folder_environ, moment(now))
+        before = every_file(folder_environ)
 
-    changes = list(archive_of(folder_environ, moment("2026-12-02")).compact(dry_run=True))
+        foreseen = list(archive.compact(dry_run=True))
 
-    assert {change.state for change in changes} == {"written"}
-    assert archived(folder_environ) == before
+        assert every_file(folder_environ) == before
+        done = list(archive.compact())
+        assert {change.state for change in done} >= {"written"}
+        assert [(c.file, c.state, c.deliveries) for c in foreseen] == [
+            (c.file, c.state, c.deliveries) for c in done
+        ]
+        assert {c.events for c in foreseen if c.state == "written"} == {None}
+
+
+@pytest.mark.parametrize("keep", [2, 4, 40])
+def test_of_a_month_it_says_once_what_becomes_of_it_where_days_expire(folder_environ, keep):
+    put(folder_environ, *traffic(7, START, 4.5, 40))
+    archive = archive_of(folder_environ, moment("2026-11-03T01:00"))
+    list(archive.compact())
+    put(folder_environ, *traffic(9, START + timedelta(days=2), 0.9, 2))  # late, in a kept day
+    plan = {"keep": timedelta(days=keep)}
+
+    foreseen, done = list(archive.compact(**plan, dry_run=True)), list(archive.compact(**plan))
+
+    assert len({change.file for change in done}) == len(done)
+    assert [(c.file, c.state, c.deliveries) for c in foreseen] == [
+        (c.file, c.state, c.deliveries) for c in done
+    ]
+    assert {change.state for change in archive.compact(**plan)} == {"unchanged"}
 
 
 def test_a_run_without_time_left_ends_and_the_next_goes_on(folder_environ):
@@ -351,8 +363,16 @@ def answers(archive):
 
 
 def archived(environ):
+    return {
+        path: body
+        for path, body in every_file(environ).items()
+        if ".json" in path.name and "_manifests" not in path.parts
+    }
+
+
+def every_file(environ):
     root = Path(environ["ARCHIVE_FOLDER"])
-    return {p: p.read_bytes() for p in root.rglob("*.json*") if "_manifests" not in p.parts}
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_rows_are_read_from_an_archive_that_nobody_holds_any_more(folder_environ):

@@ -4,18 +4,31 @@ A reader that polls throughout never sees an event twice, and never misses one i
 """
 
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from support import compacting
-from support.archives import archive_of, found, is_delivery, moment, put, scanned, traffic
+from support.archives import (
+    archive_of,
+    delivered,
+    found,
+    is_delivery,
+    moment,
+    put,
+    requests_of,
+    scanned,
+    traffic,
+    watched,
+)
 from support.s3_servers import new_bucket
 from support.stores import STORES, environ_of
 
@@ -23,6 +36,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import parse_key
 from chalicelib.settings import from_environment
 from chalicelib.store import open_store
+from hookshelf import Archive
 from hookshelf.reading.merge import Engine
 
 START = moment("2026-10-30T21:00")
@@ -102,26 +116,79 @@ def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(en
     assert _raw(environ) == raw
 
 
-@pytest.mark.parametrize("step", [Engine.merge, Engine.checksum], ids=["merged", "checked"])
+@pytest.mark.parametrize("step", [Engine.merge, Engine.checksum, Engine.held, Engine.rows])
 def test_files_that_another_compactor_deletes_before_they_are_read_stop_no_compactor(
-    folder_environ, monkeypatch, step
+    folder_environ, tmp_path, monkeypatch, step
 ):
     _filled(folder_environ)
     expected = scanned(folder_environ)
     overtaken = []
 
-    def overtaken_by_another(engine: Engine, *args: Any) -> Any:
-        if not overtaken and (step.__name__ == "checksum" or args[0].files):
+    def overtaken_by_another(engine: Engine, about: Any, *args: Any, **options: Any) -> Any:
+        if not overtaken and getattr(about, "files", about):
             overtaken.append(step)
             list(archive_of(folder_environ, moment(NOW)).compact())
-        return step(engine, *args)
+        return step(engine, about, *args, **options)
 
     monkeypatch.setattr(Engine, step.__name__, overtaken_by_another)
-    list(archive_of(folder_environ, moment(NOW)).compact())
+    environ = folder_environ
+    if step.__name__ == "rows":  # which are read where a file was split otherwise
+        apps = tmp_path / "apps.json"
+        apps.write_text('{"sendgrid": {"source": "generic", "paths": {"subject": "email"}}}')
+        environ = folder_environ | {"APPS_FILE": str(apps)}
+    list(archive_of(environ, moment(NOW)).compact())
 
     assert overtaken
+    list(archive_of(folder_environ, moment(NOW)).compact())
     _assert_finds(folder_environ, expected)
     assert {c.state for c in archive_of(folder_environ, moment(NOW)).compact()} == {"unchanged"}
+
+
+QUESTIONS: dict[str, Callable[[Archive], object]] = {
+    "find": lambda archive: found(archive, PEOPLE[0]),
+    "find by id": lambda archive: list(archive.find(id="no-such-id")),
+    "find by type": lambda archive: [e.as_json() for e in archive.find(type="open", all=True)],
+    "count": lambda archive: archive.count(["day", "type"]).rows,
+    "sql": lambda archive: list(archive.query("SELECT id, data FROM events ORDER BY ALL")),
+    "deliveries": lambda archive: [delivery.key for delivery in archive.deliveries()],
+    "show": lambda archive: [
+        archive.delivery(delivery.sha256[:20]).body for delivery in islice(archive.deliveries(), 3)
+    ],
+    "every body": lambda archive: sorted(d.body or b"" for d in archive.deliveries(whole=True)),
+    "status": lambda archive: [
+        (status.deliveries, status.bytes)
+        for status in archive.status(since="2026-10-30T22:00", until="2026-10-31T12:00")
+    ],
+    "verify": lambda archive: sorted(checked.key for checked in archive.verify(processes=1)),
+}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("deliveries", "status")))
+        for name in QUESTIONS
+    ],
+)
+def test_what_is_replaced_at_any_moment_while_it_is_read_is_read_again(tmp_path, question):
+    filled = _filled({"ARCHIVE_FOLDER": str(tmp_path / "filled"), "ARCHIVE_BUCKETS": "events"})
+    ask = QUESTIONS[question]
+    expected = ask(archive_of(filled, moment(NOW)))
+    assert expected or question == "find by id"
+
+    for at in count():
+        copy = {**filled, "ARCHIVE_FOLDER": str(tmp_path / f"{at}")}
+        shutil.copytree(filled["ARCHIVE_FOLDER"], copy["ARCHIVE_FOLDER"])
+        numbers = count()
+
+        def overtake(name: str, key: str, copy: Any = copy, at: int = at) -> None:
+            if next(numbers) == at:  # noqa: B023
+                list(archive_of(copy, moment(NOW)).compact())
+
+        assert ask(archive_of(copy, moment(NOW), open_store=watched(after=overtake))) == expected
+        if next(numbers) <= at:  # it has asked for less
+            break
+    assert at > 2
 
 
 def test_a_file_left_over_beside_its_month_shows_nothing_twice(folder_environ):
@@ -156,6 +223,88 @@ def _left_behind(environ: dict[str, str], at: int) -> Iterator[Any]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("request_", "arrived"),
+    [
+        ("load", "2026-10-31T10:30"),
+        pytest.param("load", "2026-10-30T21:17", marks=pytest.mark.slow),
+        pytest.param("put_file", "2026-10-31T10:30", marks=pytest.mark.slow),
+        pytest.param("put_file", "2026-10-30T21:17", marks=pytest.mark.slow),
+    ],
+)
+def test_what_comes_late_while_its_time_is_compacted_is_not_found_and_then_missed(
+    folder_environ, tmp_path, request_, arrived
+):
+    requests = _requests_of_a_run(tmp_path)
+    is_covering = [_is_covering(name, arrived) for name in requests]
+    at = is_covering.index(True)  # before this one it is seen, after it a file has its time
+    if request_ == "load":
+        at = next(n for n in reversed(range(at)) if requests[n][0] == "load")
+
+    polls = _polls_with_a_late_key(folder_environ, arrived, at)
+
+    assert polls[0]
+    if request_ == "load":
+        assert all(polls)
+    else:  # in the moment between the last look and this request it is hidden: until the run ends
+        assert polls[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arrived", ["2026-10-30T21:17", "2026-10-31T10:30"])
+def test_what_comes_late_at_any_request_is_not_found_and_then_missed(tmp_path, arrived):
+    requests = _requests_of_a_run(tmp_path)
+    stayed = []
+    for at in range(len(requests)):
+        environ = {"ARCHIVE_FOLDER": str(tmp_path / f"{at}"), "ARCHIVE_BUCKETS": "events"}
+        polls = _polls_with_a_late_key(environ, arrived, at)
+        if _is_covering(requests[at], arrived):
+            assert polls[0] and polls[-1]
+        else:
+            assert polls == sorted(polls), (at, requests[at])
+            stayed.append(polls[-1])
+
+    assert {True, False} == set(stayed)
+
+
+def _polls_with_a_late_key(environ: dict[str, str], arrived: str, at: int) -> list[bool]:
+    """Whether a reader finds it, from when it comes before request `at` on, at each and the end."""
+    put(environ, *_some_hours())
+    event = {"email": PEOPLE[0], "event": "open", "sg_event_id": "late", "timestamp": 1793360000}
+    reader, numbers, polls = archive_of(environ, _AFTERNOON), count(), []
+
+    def poll(name: str = "", key: str = "") -> None:
+        if polls or next(numbers) == at:
+            if not polls:
+                put(environ, delivered([event], moment(arrived)))
+            polls.append("late" in [row[1] for row in found(reader, PEOPLE[0])])
+
+    list(archive_of(environ, _AFTERNOON, open_store=watched(before=poll)).compact())
+    poll()
+    return polls
+
+
+def _requests_of_a_run(folder: Path) -> list[tuple[str, str]]:
+    environ = {"ARCHIVE_FOLDER": str(folder / "undisturbed"), "ARCHIVE_BUCKETS": "events"}
+    put(environ, *_some_hours())
+    return requests_of(environ, _AFTERNOON, lambda archive: list(archive.compact()))
+
+
+def _is_covering(request: tuple[str, str], arrived: str) -> bool:
+    """Whether it puts the file of that hour, or of that day where it has ended."""
+    span = arrived[:10] if moment(arrived).date() < _AFTERNOON.date() else arrived[:13]
+    return request[0] == "put_file" and request[1].endswith(f"/{span}.parquet")
+
+
+def _some_hours() -> Iterator[ArchiveObject]:
+    """Deliveries of an evening and the next morning, one an hour."""
+    for hour in range(15):
+        yield from traffic(hour, moment("2026-10-30T20:00") + timedelta(hours=hour), 0.02, 1)
+
+
+_AFTERNOON = moment("2026-10-31T14:00")
 
 
 class _Reader:

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -210,39 +211,50 @@ REQUESTS = (
     "entries", "folders", "load", "range", "put_file", "delete",
     "put_object", "versions", "load_version", "delete_version",
 )  # fmt: skip
+Request = Callable[[str, str], object]  # is told its name and key
 
 
-class HookedStore:
-    """A store with which something happens at the n-th request, before or after its effect."""
+class WatchedStore:
+    """A store whose every request is told of, by name and key, before and after it took effect."""
 
-    def __init__(self, store: Any, do: Callable[[], Any], at: int, *, after: bool = False) -> None:
-        self._store, self._do, self._at, self._after = store, do, at, after
-        self.requests = 0
+    def __init__(self, store: Any, before: Request, after: Request) -> None:
+        self._store = store
+        self._before, self._after = before, after
 
     def __getattr__(self, name: str) -> Any:
         part = getattr(self._store, name)
         if name not in REQUESTS:
             return part
 
-        def request(*args: Any, **options: Any) -> Any:
-            self.requests += 1
-            is_now = self.requests == self._at
-            if is_now and not self._after:
-                self._do()
-            answer = part(*args, **options)
+        def request(read: Any, about: Any = "", *args: Any, **options: Any) -> Any:
+            key = getattr(about, "key", about)
+            self._before(name, key)
+            answer = part(read, about, *args, **options)
             answer = list(answer) if name in ("entries", "versions") else answer
-            if is_now and self._after:
-                self._do()
+            self._after(name, key)
             return answer
 
         return request
 
 
-def hooked(do: Callable[[], Any], at: int, *, after: bool = False) -> Any:
+def watched(
+    *, before: Request = lambda name, key: None, after: Request = lambda name, key: None
+) -> Any:
     """An `open_store` for Archive."""
-    return lambda settings, bucket: HookedStore(
-        open_reading_store(settings, bucket), do, at, after=after
+    return lambda settings, bucket: WatchedStore(
+        open_reading_store(settings, bucket), before, after
     )
+
+
+def hooked(do: Callable[[], Any], at: int, *, after: bool = False) -> Any:
+    """An `open_store` for Archive, with which something happens at the n-th request."""
+    numbers = count(1)
+
+    def tell(name: str, key: str) -> None:
+        if next(numbers) == at:
+            do()
+
+    return watched(after=tell) if after else watched(before=tell)
 
 
 def _die() -> None:
@@ -254,16 +266,14 @@ def dying(requests: int, *, after: bool) -> Any:
     return hooked(_die, requests, after=after)
 
 
-def requests_of(environ: dict[str, str], now: datetime, run: Callable[[Archive], Any]) -> int:
-    """How many requests something takes, which is done."""
-    stores: list[HookedStore] = []
-
-    def opened(settings: Any, bucket: str) -> HookedStore:
-        stores.append(HookedStore(open_reading_store(settings, bucket), _die, 0))
-        return stores[-1]
-
-    run(archive_of(environ, now, open_store=opened))
-    return sum(store.requests for store in stores)
+def requests_of(
+    environ: dict[str, str], now: datetime, run: Callable[[Archive], Any]
+) -> list[tuple[str, str]]:
+    """The requests that something takes, which is done: their names and keys."""
+    requests: list[tuple[str, str]] = []
+    watch = watched(before=lambda name, key: requests.append((name, key)))
+    run(archive_of(environ, now, open_store=watch))
+    return requests
 
 
 def moment(text: str) -> datetime:
