@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all lint mutants package deploy smoke-aws bench pins clean
+.PHONY: run demo test test-slow test-all faults lint mutants package deploy smoke-aws bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -27,6 +27,9 @@ test-slow: $(VENV)/test.done ## the slow ones that need nothing but Python and w
 
 test-all: lint ## everything
 	$(PYTEST)
+
+faults: $(VENV)/test.done ## whatever fails, through every entry point, in one table
+	$(PYTEST) tests/faults --fault-table -m "not heavy"
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

@@ -153,20 +153,27 @@ def ceph_environ(ceph_endpoint: str) -> dict[str, str]:
     return new_bucket(ceph_endpoint)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make faults` asks for the table that tests/faults fills."""
+    parser.addoption("--fault-table", action="store_true", help="print the fault table")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what each fault of tests/store/test_store_faults.py led to."""
-    reports = [report for some in terminalreporter.stats.values() for report in some]
-    rows = sorted(
-        row
-        for report in reports
-        for name, row in getattr(report, "user_properties", ())
-        if name == "fault" and report.when == "call"
-    )
-    if rows:
-        terminalreporter.section("what senders heard when S3 failed")
-    head = ("store", "fault", "answer", "attempts", "seconds", "bytes in the store")
-    for row in [head, *rows] if rows else []:
-        terminalreporter.write_line("{:<8}{:<42}{:>7}{:>10}{:>9}  {}".format(*row))
+    """Print the fault table, where it is asked for: a row a case, a column an entry point."""
+    if not terminalreporter.config.getoption("--fault-table"):
+        return
+    rows: dict[tuple[int, str], dict[str, str]] = {}
+    for report in [report for some in terminalreporter.stats.values() for report in some]:
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "fault" and report.when == "call":
+                number, case, column, cell = value
+                rows.setdefault((number, case), {})[column] = cell if report.passed else "FAILED"
+    columns = sorted({column for cells in rows.values() for column in cells})
+    terminalreporter.section(f"{len(rows)} faults: status, objects kept, requests to S3")
+    terminalreporter.write_line(" " * 52 + "".join(f"{column:<16}" for column in columns))
+    for (_, case), cells in sorted(rows.items()):
+        line = "".join(f"{cells.get(column, '-'):<16}" for column in columns)
+        terminalreporter.write_line(f"{case:<52}{line}".rstrip())
 
 
 @pytest.fixture(scope="session")

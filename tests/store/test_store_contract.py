@@ -282,7 +282,7 @@ def test_s3_has_the_content_type_and_metadata_as_others_read_them(store, environ
 @pytest.mark.parametrize("client", ["obstore", "boto3"])
 def test_a_form_reaches_s3_as_it_came(client):
     form = b"b=2&a=%31&a=+"
-    with FaultyS3() as s3:
+    with FaultyS3(credentials=SERVER_CREDENTIALS) as s3:
         store = _open(_at(s3, client))
         store.put(ArchiveObject(KEY, form, "application/x-www-form-urlencoded", {}))
 
@@ -292,7 +292,7 @@ def test_a_form_reaches_s3_as_it_came(client):
 
 @pytest.mark.parametrize("client", ["obstore", "boto3"])
 def test_every_put_asks_for_a_free_key_and_brings_its_checksum(client):
-    with FaultyS3() as s3:
+    with FaultyS3(credentials=SERVER_CREDENTIALS) as s3:
         _open(_at(s3, client)).put(_thing())
 
     (put,) = s3.requests
@@ -306,7 +306,7 @@ def test_every_put_asks_for_a_free_key_and_brings_its_checksum(client):
 @pytest.mark.parametrize("client", ["obstore", "boto3"])
 @pytest.mark.parametrize("owner", ["123456789012", ""])
 def test_every_request_names_the_owner_the_bucket_must_have(client, owner):
-    with FaultyS3() as s3:
+    with FaultyS3(credentials=SERVER_CREDENTIALS) as s3:
         store = _open({**_at(s3, client), "ARCHIVE_BUCKET_OWNER": owner})
         store.put(_thing())
         store.get(KEY)
@@ -322,7 +322,7 @@ def test_every_request_names_the_owner_the_bucket_must_have(client, owner):
 @pytest.mark.parametrize("do", ["put", "get", "list"])
 def test_every_header_of_s3_is_signed(client, do):
     # S3 refuses a request that brings an x-amz-* header which its signature leaves out.
-    with FaultyS3() as s3:
+    with FaultyS3(credentials=SERVER_CREDENTIALS) as s3:
         s3.objects[KEY] = Stored(b"{}", {})
         store = _open({**_at(s3, client), "ARCHIVE_BUCKET_OWNER": "123456789012"})
         {"put": lambda: store.put(_thing()), "get": lambda: store.get(KEY),
