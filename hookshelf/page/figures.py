@@ -14,6 +14,7 @@ from typing import Any
 BUDGET = 0.15  # seconds that a page waits for figures
 _OLD = 60.0  # seconds after which they are counted again, as ranges are relative to now
 _KEPT = 32  # questions whose figures are remembered
+_RECENT = 3  # timelines through which somebody may be scrolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Figures:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hookshelf-figures")
         self._questions: OrderedDict[Hashable, _Counted] = OrderedDict()
+        self._recent: OrderedDict[tuple[Hashable, Hashable], Any] = OrderedDict()
         self._lock = Lock()
 
     def get(
@@ -71,6 +73,19 @@ class Figures:
             under_way.result()
         with self._lock:
             return Figure(counted.value, counted.at, is_newest) if counted.at else None
+
+    def remembered(self, question: Hashable, state: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made for a question in the same state of the archive, or is made now."""
+        with self._lock:
+            if (question, state) in self._recent:
+                self._recent.move_to_end((question, state))
+                return self._recent[question, state]
+        value = make()
+        with self._lock:
+            self._recent[question, state] = value
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return value
 
     def close(self) -> None:
         """Begin nothing more."""

@@ -13,9 +13,10 @@ from chalicelib.keys import is_app
 from hookshelf.reading import Archive
 from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.times import since, until
+from hookshelf.reading.values import ArchivedEvent
 
 KEPT = ("app", "since", "until", "tz")  # what every link takes along
-
+_LINKED = 300  # characters of a text that a link asks for
 # A command that answers the same: its name, its options, its arguments, the app.
 Twin = Callable[[str, Sequence[str], Sequence[str], str | None], str]
 
@@ -91,6 +92,15 @@ class Question:
         query = {**self.kept, **named, **given}
         text = urlencode({name: v for name, v in query.items() if v != ""}, errors="replace")
         return f"{path}?{text}" if text else path
+
+    def person_url(self, text: str) -> str:
+        """Where a subject, an id or a message is looked for; empty where it is too long to ask."""
+        return self.url("/p", q=text) if len(text) <= _LINKED else ""
+
+    def delivery_url(self, event: ArchivedEvent) -> str:
+        """Where the delivery of an event is shown."""
+        digest = event.delivery.rpartition("-")[2].partition(".")[0]
+        return self.url(f"/d/{digest}", key=event.delivery)
 
     def command(self, name: str, *arguments: str, **options: str | None) -> str:
         """The command line that answers the same, ready to paste; empty where none can be typed."""

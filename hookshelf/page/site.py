@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from http import HTTPStatus
 from threading import BoundedSemaphore, Event
@@ -26,6 +26,7 @@ from hookshelf.page.views.live import arriving
 from hookshelf.reading import Archive
 from hookshelf.reading.errors import NoSuchApp, NoSuchDelivery
 from hookshelf.reading.lines import csv_head, csv_row
+from hookshelf.reading.times import milliseconds, utc_text
 from hookshelf.reading.words import LATE, sentence
 from hookshelf.terminal import printable, readable_failures, show
 from hookshelf.wording import gaps_in_words, in_bytes, in_words, short_hash
@@ -137,6 +138,8 @@ def _rendered(site: Site, navigation: list[PageView], view: PageView, **words: s
         f"{view.name}.html",
         question=question,
         url=question.url,
+        person_url=question.person_url,
+        delivery_url=question.delivery_url,
         now=question.now,
         page=page,
         view=view,
@@ -209,7 +212,8 @@ def _explained(error: HTTPException) -> Any:
 
 
 def _unforeseen(error: Exception) -> Any:
-    show("".join(traceback.format_exception(error)), err=True)
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        show(line, err=True)
     return _explained(BadGateway("This page failed. The terminal it was started from says why."))
 
 
@@ -256,7 +260,7 @@ def _lines(text: str) -> Markup:
 
 def _moment(question: Question, moment: datetime) -> Markup:
     local = moment.astimezone(question.tz)
-    utc = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = utc_text(milliseconds(moment))
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         utc, utc, local.isoformat(sep=" ", timespec="seconds")
     )

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, timedelta
 from io import StringIO
 
@@ -11,61 +11,13 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from support.archives import Objects, archive_of, delivered, moment, put, traffic
+from support.browsing import BOUNCED, DROPPED, HERE, JANE, NOW, PORT, Get, fill, getter, site_of
 from werkzeug.test import TestResponse
 
-from chalicelib.archive import to_rejected
-from chalicelib.delivery import Delivery
-from chalicelib.settings import from_environment
-from chalicelib.sources import source_named
-from chalicelib.store import open_store
 from hookshelf import Archive
 from hookshelf.__main__ import main
 from hookshelf.page.access import LAUNCH, Access
 from hookshelf.page.site import Site, wsgi_app
-
-PORT = 8484
-HERE = f"http://127.0.0.1:{PORT}"
-NOW = moment("2026-05-10T12:00")
-DROPPED = {
-    "email": "jane@example.com",
-    "event": "dropped",
-    "reason": "Bounced Address",
-    "timestamp": 1777809600,
-    "sg_event_id": "dropped-1",
-    "sg_message_id": "newsletter.recvd-1",
-}
-BOUNCED = {
-    "email": "Jane@Example.com",
-    "event": "bounce",
-    "reason": "550 5.1.1 no such user",
-    "timestamp": 1777376400,
-    "sg_event_id": "bounce-1",
-    "sg_message_id": "receipt.recvd-1",
-    "order": 9007199254740993,
-}
-JANE = [
-    delivered([BOUNCED], moment("2026-04-28T12:00")),
-    delivered([BOUNCED], moment("2026-04-28T12:05")),  # sent again
-    delivered([DROPPED], moment("2026-05-03T14:30")),  # arrives late
-]
-
-
-def fill(environ: dict[str, str]) -> None:
-    """Jane's story, traffic around it, and something that was refused."""
-    put(environ, *JANE, *traffic(1, moment("2026-05-01"), days=8, count=60))
-    refused = Delivery("payments", {"content-type": "wsgi_app/json"}, b'{"a":1', NOW)
-    stripe = source_named("stripe")
-    open_store(from_environment(environ), "events").put(
-        to_rejected(refused, stripe, prefix="", verdict="bad", reason="Invalid signature")
-    )
-
-
-def site_of(environ: dict[str, str]) -> Site:
-    def twin(name: str, given: Sequence[str], arguments: Sequence[str], app: str | None) -> str:
-        return " ".join(["hookshelf", name, *given, *arguments])
-
-    access = Access.of({"127.0.0.1", "localhost"}, PORT)
-    return Site(archive_of(environ, NOW), access, "events", UTC, twin)
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +40,6 @@ def site(environ: dict[str, str]) -> Iterator[Site]:
 def stranger(site: Site) -> FlaskClient:
     """A browser without the cookie."""
     return wsgi_app(site).test_client()
-
-
-Get = Callable[..., TestResponse]
-
-
-def getter(client: FlaskClient, site: Site) -> Get:
-    """What a browser gets that opened the printed address."""
-    response = client.get(f"{LAUNCH}?token={site.access.token}", base_url=HERE)
-    assert response.status_code == 303
-    return lambda path, **options: client.open(
-        path, **({"base_url": HERE, "buffered": True} | options)
-    )
 
 
 @pytest.fixture
@@ -240,11 +180,14 @@ def test_a_person_begins_with_what_became_of_the_last_message(get: Get) -> None:
     ]
 
 
-def test_a_page_and_find_give_the_same_events(get: Get, environ: dict[str, str]) -> None:
-    archive = archive_of(environ, NOW)
+@pytest.mark.parametrize("people", [6, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_page_and_find_give_the_same_events(folder_environ: dict[str, str], people: int) -> None:
+    put(folder_environ, *traffic(7, moment("2026-05-01"), 8, count=4 * people, people=people))
+    archive, site = archive_of(folder_environ, NOW), site_of(folder_environ)
+    get = getter(wsgi_app(site).test_client(), site)
     subjects = {event.subject for event in archive.find()}
 
-    assert len(subjects) > 25
+    assert len(subjects) > people * 0.8
     for subject in subjects:
         events = [event.as_json() for event in archive.find(subject)]
         rows = get("/p.json", query_string={"q": subject}).json
@@ -267,6 +210,21 @@ def test_the_one_search_box_takes_an_event_a_message_and_a_hash(get: Get, text: 
     assert "550 5.1.1 no such user" in text_of(
         get("/p", query_string={"q": text}, follow_redirects=True)
     )
+
+
+def test_many_events_come_in_pages_of_which_none_is_large(folder_environ: dict[str, str]) -> None:
+    events = [
+        BOUNCED | {"sg_event_id": f"e{n}", "timestamp": 1_777_000_000 + n} for n in range(120)
+    ]
+    put(folder_environ, delivered(events, NOW - timedelta(days=1)))
+    site = site_of(folder_environ)
+    get = getter(wsgi_app(site).test_client(), site)
+    pages = [get(f"/p?q=jane%40example.com&page={number}").text for number in (1, 2, 3)]
+    rows = [re.findall(r'<tr id="r(\d+)">', page) for page in pages]
+
+    assert [int(number) for some in rows for number in some] == [*range(1, 121)]
+    assert [max(map(len, pages)) < 256 * 1024, 'class="more"' in pages[2]] == [True, False]
+    assert "51 to 100 of 120" in pages[1]
 
 
 def test_the_beginning_of_a_hash_leads_to_its_delivery(get: Get) -> None:

@@ -46,6 +46,7 @@
 
   const help = $("#help");
   shown("#keys", () => help.showModal());
+  shown("#close", () => help.close());
   const rows = () => $$("a.row");
   const move = (by) => {
     const all = rows();
@@ -153,7 +154,7 @@
     const row = document.createElement("tr");
     row.dataset.key = data.key;
     const time = element("time", data.clock);
-    time.dateTime = time.title = data.arrived;
+    time.dateTime = time.title = data.utc;
     const link = document.createElement("a");
     link.className = "row";
     link.href = data.url;

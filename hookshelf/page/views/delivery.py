@@ -16,8 +16,8 @@ from hookshelf.reading.lines import EVENT_COLUMNS
 from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read
 from hookshelf.wording import short_hash
 
-_EVENTS = 100  # that are shown
-_SHOWN = 48 * 1024  # characters of a body on a page
+_EVENTS = 50  # that are shown
+_SHOWN = 24 * 1024  # characters of a body on a page
 
 _VERDICTS = {
     "verified": "The sender's signature was good: these bytes are what it sent.",

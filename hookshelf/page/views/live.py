@@ -14,6 +14,7 @@ from hookshelf.page.views import Export, Page, PageView
 from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.follow import Follower
 from hookshelf.reading.prices import following_in_words
+from hookshelf.reading.times import milliseconds, utc_text
 from hookshelf.reading.values import ArchivedDelivery
 from hookshelf.reading.words import sentence
 from hookshelf.terminal import printable
@@ -102,7 +103,7 @@ def _row(question: Question, delivery: ArchivedDelivery) -> dict[str, Any]:
         "key": printable(delivery.key),
         "hash": short_hash(delivery.key),
         "url": question.url(f"/d/{delivery.sha256}", key=delivery.key, since=None, until=None),
-        "arrived": delivery.arrived.isoformat(),
+        "utc": utc_text(milliseconds(delivery.arrived)),
         "clock": local.isoformat(sep=" ", timespec="seconds"),
         "app": delivery.app,
         "verdict": printable((delivery.metadata or {}).get("verdict", "")),

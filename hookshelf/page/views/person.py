@@ -17,7 +17,8 @@ from hookshelf.reading.values import ArchivedEvent, Read
 from hookshelf.reading.words import MessageOutcome, day_in_words, outcome
 
 _HASH, _DIGITS = re.compile("[0-9a-f]{6,}"), 64  # of a SHA-256, or its beginning
-_ROWS = 100  # events on a page
+_ROWS = 50  # events on a page
+_LONGEST = 1_000  # characters that are looked for
 # What a text may be, and what it then is of Archive.find; the first of which there is any counts.
 _WAYS = {"recipient or subject": "subject", "event": "id", "message": "correlation"}
 _ADDED = ("files", "raw_objects", "bytes", "requests", "ms")
@@ -47,22 +48,22 @@ class _Story:
 
 
 def _page(question: Question, figures: Figures) -> Page:
-    text = question.given.get("q", "").strip()
+    text = _text(question)
     if not text:
         return Page("Search", {"text": "", "story": None}, "")
     if len(text) == _DIGITS and _HASH.fullmatch(text):
         return Page("", {}, "", redirect=question.url(f"/d/{text}"))
-    story = _story(question, text)
+    number = question.number("page")
+    story = _story(question, text) if number == 1 else _same_story(question, figures, text)
     if not story.copies and (delivery := _delivery(question, text)):
         return Page("", {}, "", redirect=delivery)
     events = story.events[::-1]
-    number = question.number("page")
     shown = events[(number - 1) * _ROWS : number * _ROWS]
     values = {
         "text": text,
         "story": story,
         "total": len(events),
-        "rows": zip(shown, story.copies_of(shown), strict=True),
+        "rows": list(zip(shown, story.copies_of(shown), strict=True)),
         "outcome": _outcome(question, story),
         "types": Counter(event.type for event in events).most_common(),
         "more": question.url("/p", q=text, type=question.given.get("type"), page=number + 1)
@@ -76,10 +77,18 @@ def _page(question: Question, figures: Figures) -> Page:
 
 
 def _export(question: Question, figures: Figures) -> Export:
-    text = question.given.get("q", "").strip()
+    text = _text(question)
     if not text:
         raise BadQuestion("q: say what to look for")
     return events_export(_story(question, text).events, EVENT_COLUMNS)
+
+
+def _text(question: Question) -> str:
+    """What is looked for; empty where nothing is. Raises BadQuestion."""
+    text = question.given.get("q", "").strip()
+    if len(text) > _LONGEST:
+        raise BadQuestion(f"q: {len(text):,} characters; use at most {_LONGEST:,}, or an id")
+    return text
 
 
 def _story(question: Question, text: str, **filters: Any) -> _Story:
@@ -99,6 +108,16 @@ def _story(question: Question, text: str, **filters: Any) -> _Story:
         if copies:
             return _Story(way, {name: text}, copies, read)
     return _Story("", {"subject": text}, (), read)
+
+
+def _same_story(question: Question, figures: Figures, text: str) -> _Story:
+    """The same while somebody scrolls through it, and nothing new is there."""
+    state = tuple(question.archive.status(app=question.app))
+    given = {name: value for name, value in question.given.items() if name != "page"}
+    story: _Story = figures.remembered(
+        tuple(sorted(given.items())), state, lambda: _story(question, text)
+    )
+    return story
 
 
 def _delivery(question: Question, text: str) -> str:

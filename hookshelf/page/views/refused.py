@@ -13,7 +13,7 @@ from hookshelf.page.views import Export, Page, PageView
 from hookshelf.reading.values import ArchivedDelivery, Deliveries
 from hookshelf.reading.words import UNKNOWN_REASON, advice
 
-_ROWS = 100  # on a page
+_ROWS = 50  # on a page
 _COLUMNS = ("arrived", "app", "reason", "verdict", "bytes", "key", "bucket")
 
 

@@ -1,0 +1,1 @@
+"""What the pages of `hookshelf browse` cost, at the server and in a browser."""
