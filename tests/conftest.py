@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,23 @@ def _make_sharing_loader(self: Any, *args: Any, **options: Any) -> None:
 
 
 botocore.loaders.Loader.__init__ = _make_sharing_loader  # type: ignore[method-assign]
+
+# Seconds for a process, its end or what it prints, that a test waits for and gives no time: `run`
+# and leaving a `with` wait by these, too. TimeoutExpired says which command it was.
+_LONGEST = 500
+_wait, _communicate = subprocess.Popen.wait, subprocess.Popen.communicate
+
+
+def _bounded_wait(self: Any, timeout: float | None = None) -> Any:
+    return _wait(self, _LONGEST if timeout is None else timeout)
+
+
+def _bounded_communicate(self: Any, input: Any = None, timeout: float | None = None) -> Any:
+    return _communicate(self, input, _LONGEST if timeout is None else timeout)
+
+
+subprocess.Popen.wait = _bounded_wait  # type: ignore[method-assign]
+subprocess.Popen.communicate = _bounded_communicate  # type: ignore[method-assign]
 
 # Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
 hypothesis.settings.register_profile(

@@ -48,6 +48,8 @@ def environ_of(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
         "JAVA_HOME": str(home / "java"),
+        # What runs for a minute never earns back the second compiler, nor threads that collect.
+        "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "SPARK_HOME": str(home / "pyspark"),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(folder),
