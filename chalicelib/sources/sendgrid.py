@@ -25,7 +25,6 @@ SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
 _LOOKED_AT = ("sg_event_id", "event", "email", "timestamp", "sg_message_id", "smtp-id")
-_HOSTS = ("filter", "recvd")  # what the names of hosts begin with that send the messages
 
 
 def verify(delivery: Delivery, keys: Keys) -> bool:
@@ -102,9 +101,9 @@ def _message(sg_message_id: str, smtp_id: str) -> str:
     `14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0`: where the message's own part has dots, it
     is that of `smtp-id`. `filter0093p1las1.9128.5515E0B88.0` has none, and ties nothing together.
     """
-    if sg_message_id.startswith(_HOSTS):
+    if sg_message_id.startswith(("filter", "recvd")):
         return ""
-    if hosts := [at for host in _HOSTS if (at := sg_message_id.find(f".{host}")) >= 0]:
+    if hosts := {sg_message_id.find(".filter"), sg_message_id.find(".recvd")} - {-1}:
         return sg_message_id[: min(hosts)]
     local_part = smtp_id.strip("<>").partition("@")[0]
     if local_part and sg_message_id.startswith(f"{local_part}."):

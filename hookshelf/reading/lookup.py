@@ -171,12 +171,17 @@ def _groups(
 ) -> Sequence[Group]:
     """The row groups that may hold what is asked for."""
     if subjects := selection.subjects:
+        low, high = min(subjects), max(subjects)
         return [
             group
-            for group in file.footer.groups
+            for group in file.footer.groups  # thousands, in ten months
             if group.first is None
             or group.last is None
-            or any(group.first <= subject <= group.last for subject in subjects)
+            or (
+                group.first <= high
+                and group.last >= low
+                and any(group.first <= subject <= group.last for subject in subjects)
+            )
         ]
     for column in ("id", "correlation"):
         if value := getattr(selection, column):
@@ -246,8 +251,8 @@ def _quoted(value: str | datetime) -> str:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    row = Row(*values)
-    return row._replace(time=_text(values[1]), arrived=_text(values[7]))
+    subject, time, *named, arrived = values[:8]
+    return Row._make((subject, _text(time), *named, _text(arrived), *values[8:]))
 
 
 def _text(moment: datetime) -> str:

@@ -280,4 +280,7 @@ _HASH = (
     + ", ".join(name for name, _, _ in COLUMNS if name not in ("repeat", "metadata"))
     + ", metadata::VARCHAR)::HUGEINT"
 )
-_TO_READ_AGAIN = "FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 16384"
+# Read again and deleted: how quickly it is written counts, not how small it is.
+_TO_READ_AGAIN = (
+    "FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 16384, DICTIONARY_SIZE_LIMIT 16"
+)
