@@ -29,9 +29,9 @@ EVENT_COLUMNS = (
     "data",
 )
 
-# What makes a spreadsheet take a cell for a formula.
-# https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+# What makes a spreadsheet take a cell for a formula; where it is set to some languages, full-width
+# signs do, and a semicolon begins another cell. https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile(r"(^|;)( *[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
@@ -62,10 +62,9 @@ def csv_row(values: Iterable[object]) -> str:
 
     Control characters are escaped, as nobody's terminal or spreadsheet should obey them.
     """
-    cells = [printable(str(value)) for value in values]
     line = StringIO()
     csv.writer(line, lineterminator="").writerow(
-        f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells
+        _FORMULA.sub(r"\1'\2", printable(str(value))) for value in values
     )
     return line.getvalue()
 

@@ -133,6 +133,40 @@ def test_no_cell_is_a_formula_in_any_spreadsheet(archive):
         assert not any(cell[:1] in "=+-@\t\r" for row in rows for cell in row if cell)
 
 
+FORMULAS = [
+    *(
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "  =1",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "\x00=1",
+        "\u202e=1",
+        "\ufeff=1",
+    ),
+    *("\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)", "\u3000=1", "\xa0=1"),
+    *("a;=1+1", 'a";=1', "a,=1", "a\n=1", '","=1', "'=1", '"=1"', "%=1"),
+]
+
+
+def test_no_cell_is_a_formula_however_its_signs_are_written_and_cells_are_parted(
+    archive, folder_environ
+):
+    events = [{"email": "x@x", "event": text, "sg_event_id": text} for text in FORMULAS]
+    put(folder_environ, delivered(events, ARRIVED))
+
+    table = run("export", "x@x", "--format", "csv", "--columns", "type,id,subject").stdout
+    lines = table.removeprefix("\ufeff").splitlines()
+    assert len(lines) == len(FORMULAS) + 1
+    signs = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+    for separator in ",;":  # the second is what spreadsheets take in half of Europe
+        for row in csv.reader(lines[1:], delimiter=separator):
+            assert not any(cell.strip().startswith(signs) for cell in row), row
+
+
 def test_a_table_of_sql_keeps_its_columns(archive):
     rows = [line.split("\t") for line in run("sql", "select * from events").stdout.splitlines()]
 

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 from click.testing import CliRunner, Result
+from support.archives import Objects
 
 from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import Delivery
@@ -456,3 +457,35 @@ def test_a_bucket_s_path_is_read_alone_and_all_below_where_none_is_named(
             counted = json.loads(run(*words, "--bucket", "events", "--json").stdout)
             assert counted == {"events": 1, "repeats": 0}
         run("compact")
+
+
+def test_with_every_raw_object_gone_each_command_answers_as_before(
+    story: Any, folder_environ: dict[str, str]
+) -> None:
+    story("2026-05-24T10:00:00", body=b"\xef\xbb\xbfno JSON\r\n")
+    objects = Objects(folder_environ)
+    keys = objects.deliveries()
+    questions = [
+        *(["find", JANE, *form] for form in ([], ["--json"], ["--csv"], ["--all"])),
+        ["find", "--correlation", "m2"],
+        *(["show", key, "--body"] for key in keys),
+        *(["show", key, "--headers"] for key in keys),
+        *(["show", key.rpartition("-")[2][:12], "--event", "0"] for key in keys[:2]),
+        ["count", "--by", "day,type,verdict"],
+        *(["export", "--format", form] for form in ("csv", "ndjson")),
+        ["sql", "select * exclude (repeat) from events order by delivery, position"],
+        ["sql", "select * from events_once order by delivery, position", "--json"],
+        ["sql", "select * from deliveries order by delivery"],
+        ["verify"],
+    ]
+
+    def answers() -> list[tuple[int, str]]:
+        return [(done.exit_code, done.stdout) for done in (run(*words) for words in questions)]
+
+    before = answers()
+    assert all(text for _, text in before)
+    run("compact")
+    objects.delete_deliveries()
+
+    for question, one, other in zip(questions, before, answers(), strict=True):
+        assert other == one, question

@@ -4,7 +4,9 @@ import gc
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from support.archives import (
     Killed,
@@ -22,6 +24,7 @@ from support.archives import (
 from support.stores import STORES, environ_of
 
 from hookshelf.reading import compact, split
+from hookshelf.reading.merge import Engine
 
 START = moment("2026-10-29T00:00")
 PEOPLE = [f"person{n}@example.com" for n in (1, 2, 3, 5, 8, 13, 21, 34)] + [
@@ -383,3 +386,31 @@ def test_rows_are_read_from_an_archive_that_nobody_holds_any_more(folder_environ
     gc.collect()
 
     assert len(list(rows)) > 8
+
+
+def test_a_merge_that_memory_does_not_suffice_for_is_done_by_one_thread_with_the_same_bytes(
+    folder_environ, tmp_path, monkeypatch
+):
+    put(folder_environ, *traffic(7, START, 0.5, 10))
+    twin_environ = {**folder_environ, "ARCHIVE_FOLDER": str(tmp_path / "twin")}
+    shutil.copytree(folder_environ["ARCHIVE_FOLDER"], twin_environ["ARCHIVE_FOLDER"])
+    list(archive_of(folder_environ, moment("2026-10-31")).compact())
+    threads = []
+    merge = Engine._merge
+
+    def exhausted(engine: Engine, *args: Any) -> Any:
+        ((number,),) = engine._sql.execute("SELECT current_setting('threads')").fetchall()
+        threads.append(number)
+        if len(threads) == 1:
+            raise duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block")
+        return merge(engine, *args)
+
+    monkeypatch.setattr(Engine, "_merge", exhausted)
+    list(archive_of(twin_environ, moment("2026-10-31")).compact())
+
+    assert threads[1:2] == [1]
+    one, other = (
+        [path.read_bytes() for path in sorted(Path(some["ARCHIVE_FOLDER"]).rglob("*.parquet"))]
+        for some in (folder_environ, twin_environ)
+    )
+    assert one == other != []
