@@ -97,7 +97,7 @@ def in_s3(s3_environ: dict[str, str], tmp_path: Path) -> Archive:
     return archive
 
 
-@pytest.fixture(params=["in_folder", "in_s3"])
+@pytest.fixture(params=["in_folder", pytest.param("in_s3", marks=pytest.mark.slow)])
 def archive(request: pytest.FixtureRequest) -> Archive:
     found: Archive = request.getfixturevalue(request.param)
     return found

@@ -212,7 +212,7 @@ def test_what_an_erasure_left_lies_by_the_name_of_its_delivery_for_ever(prefix):
         f"../{name}",
         name.replace("hh=23", "hh=22"),
     ):
-        with pytest.raises(UnknownKey):
+        with pytest.raises(UnknownKey, match=rf"{DIGEST}.json' is not a key"):
             parse_redacted(other)
 
 
@@ -407,6 +407,7 @@ def test_folders_of_ours_are_known_by_their_names():
     assert by_arrival(GOOD) == f"20261120T235001.123456Z-{DIGEST}.json"
     assert day_in(day_folder(date(2026, 11, 20)).replace("11", "13")) is None
     assert day_in(day_folder(date(2026, 11, 20)).replace("2026", "٢٠٢٦")) is None
+    assert day_in("shop") is None
 
 
 @given(rejected)
