@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all faults lint mutants package deploy smoke-aws bench pins clean
+.PHONY: run demo test test-slow test-all faults lint mutants package deploy smoke-aws screenshot bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -49,6 +49,9 @@ deploy: $(VENV)/run.done ## hookshelf deploy --stage $(STAGE); BUCKET=name ARGS=
 
 smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove it again; ARGS=--help
 	@$(BIN)/python -m hookshelf.smoke $(ARGS)
+
+screenshot: $(VENV)/test.done ## docs/browse.png anew, which a test says is stale; it needs a Chromium
+	@PYTHONPATH=tests $(BIN)/python -m support.screenshot
 
 bench: $(VENV)/test.done ## what receiving costs beside its peers, at most 40 minutes; ARGS=--help
 	@$(BIN)/python -m bench.receive $(ARGS)

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -62,17 +62,16 @@ def command(
         options = replace(options, tz=_local_zone())
     archive = opened(options)
     bound = server.free_socket(host, port)
-    access = server.access_for(host, bound)
-
-    def twin(name: str, given: Sequence[str], arguments: Sequence[str], app: str | None) -> str:
-        first = go_on(replace(options, app=options.app or app), name)
-        dashes = ["--"] if any(word.startswith("-") for word in arguments) else []
-        return " ".join([first, shlex.join([*given, *dashes, *arguments])]).strip()
-
     places = ", ".join(f"{place.bucket}/{place.prefix}".rstrip("/") for place in archive.places)
-    site = Site(archive, access, places, options.tz, twin)
-    address = server.launch_address(host, access)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    site = Site(archive, server.access_for(host, bound), places, options.tz, _twin_of(options))
+    address = server.launch_address(host, site.access)
+
+    def end(*_: object) -> None:
+        site.is_over.set()  # whoever follows is let go
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
 
     def is_serving() -> None:
         show(f"The archive of {places}, read-only, until Ctrl-C:", err=True)
@@ -81,6 +80,17 @@ def command(
             Thread(target=_open, args=[address], daemon=True).start()
 
     server.serve(site, bound, is_serving)
+
+
+def _twin_of(options: ReadOptions) -> Callable[..., str]:
+    """What writes the command line of a page, which reads the same archive."""
+
+    def twin(name: str, given: Sequence[str], arguments: Sequence[str], app: str | None) -> str:
+        first = go_on(replace(options, app=options.app or app), name)
+        dashes = ["--"] if any(word.startswith("-") for word in arguments) else []
+        return " ".join([first, shlex.join([*given, *dashes, *arguments])]).strip()
+
+    return twin
 
 
 def _installed() -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
 import click
 
@@ -88,7 +88,8 @@ def _print_data(events: Sequence[ArchivedEvent], *, as_csv: bool) -> None:
 
 def _print_outcome(events: Sequence[ArchivedEvent], options: ReadOptions) -> None:
     if newest := outcome(events):
-        show(newest.sentence(lambda event: day_in_words(event, options.tz)))
+        now = datetime.now(options.tz)
+        show(newest.sentence(lambda event: day_in_words(event, options.tz, now)))
         show("")
 
 

@@ -6,12 +6,13 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from threading import Thread
 
 from waitress.server import create_server
 
 from chalicelib.errors import MisuseError
 from hookshelf.page.access import LAUNCH, Access
-from hookshelf.page.site import MOST_LIVE, Site, wsgi_app
+from hookshelf.page.site import MOST_LIVE, Site, warm_up, wsgi_app
 from hookshelf.settings import LOOPBACK
 
 USUAL_PORT = 8484  # always the same where it is free, so that a link that was kept opens again
@@ -33,6 +34,7 @@ def free_socket(host: str, port: int | None) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, wanted))
+            bound.listen()  # from here on nobody else is given the port
         except OSError as error:
             bound.close()
             if wanted == 0 or port is not None:
@@ -60,13 +62,15 @@ def launch_address(host: str, access: Access) -> str:
 def serve(site: Site, bound: socket.socket, is_serving: Callable[[], object]) -> None:
     """Serve until KeyboardInterrupt or SystemExit."""
     logging.getLogger("waitress").setLevel(logging.ERROR)
+    app = wsgi_app(site)
     server = create_server(
-        wsgi_app(site),
+        app,
         sockets=[bound],
         threads=MOST_LIVE + 6,
         send_bytes=1,  # at once: what is live does not wait for more
         ident="",
     )
+    Thread(target=warm_up, args=[app], daemon=True).start()
     is_serving()
     try:
         server.run()

@@ -77,6 +77,12 @@ def wsgi_app(site: Site) -> Flask:
     return app
 
 
+def warm_up(app: Flask) -> None:
+    """Load what the first page needs, and begin to count, before somebody asks for it."""
+    with app.test_request_context("/"):
+        app.view_functions["overview"]()
+
+
 def _route(app: Flask, path: str, name: str, answer: Callable[..., Any]) -> None:
     app.add_url_rule(
         path, name.replace(".", "-"), answer, methods=["GET"], provide_automatic_options=False

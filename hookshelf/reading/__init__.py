@@ -22,6 +22,7 @@ environment, or the Chalice stage `stage` has it. `app` limits it to one app.
     evidence(delivery, event)   files that prove it without our software      dict[str, bytes]
     readmit(…) adopt(…)         what comes in by another way; yields what     Iterator
     pull(folder, …)             a range into a folder; yields what            Iterator[Pulled]
+    logged(delivery)            the entry of the log that names it        LogEntry or None
     manifests()                 the head of each app's manifest log           list[ManifestHead]
     events_of(delivery)         what it carries                               list[ArchivedEvent]
     refused(…)                  what lies under `_rejected/`                  Deliveries

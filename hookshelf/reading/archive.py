@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from hookshelf.reading.ddl import EventsTable
     from hookshelf.reading.erasing import Erasure
     from hookshelf.reading.follow import Follower
+    from hookshelf.reading.manifest import LogEntry
     from hookshelf.reading.rows import Row
     from hookshelf.reading.scan import Scan
 
@@ -477,6 +478,18 @@ class Archive:
 
         bucket = self._bucket(delivery.bucket)
         return evidence_of(bucket, Read(), delivery, event, self.environ, self.now())
+
+    def logged(self, delivery: ArchivedDelivery) -> LogEntry | None:
+        """The first entry of the manifest log that names a delivery; None where none does.
+
+        It reads the whole log, which has a line for every delivery.
+        """
+        from hookshelf.reading import manifest
+
+        key = parse_key(delivery.key)
+        stream = Stream(delivery.bucket, key.prefix, delivery.app)
+        log = manifest.read_log(self._bucket(delivery.bucket), Read(), stream)
+        return next((entry for entry in log.entries if delivery.key in entry.added), None)
 
     def manifests(self, *, app: str | None = None) -> list[ManifestHead]:
         """The head of each app's manifest log: kept elsewhere, it proves all before it."""

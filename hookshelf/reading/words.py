@@ -76,10 +76,10 @@ def advice(reason: str, *, verify: str) -> str:
     return _ADVICE.get(reason, "").format(verify=verify)
 
 
-def day_in_words(event: ArchivedEvent, tz: tzinfo) -> str:
+def day_in_words(event: ArchivedEvent, tz: tzinfo, now: datetime) -> str:
     """`9 November`, and the year where it is not this one: the day of an event in a time zone."""
     day = event.time.astimezone(tz)
-    year = f" {day.year}" if day.year != datetime.now(tz).year else ""
+    year = f" {day.year}" if day.year != now.astimezone(tz).year else ""
     return f"{day.day} {day:%B}{year}"
 
 

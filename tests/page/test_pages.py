@@ -255,6 +255,20 @@ def test_a_delivery_shows_headers_events_and_body_with_every_digit(get: Get) -> 
     assert f"hookshelf prove --out={digest[:8]}.zip {JANE[0].key}" in text
 
 
+def test_a_delivery_says_which_entry_of_the_manifest_log_names_it(
+    folder_environ: dict[str, str],
+) -> None:
+    put(folder_environ, *JANE)
+    site = site_of(folder_environ)
+    get = getter(wsgi_app(site).test_client(), site)
+    path = f"/d/{JANE[0].key[-69:-5]}?key={JANE[0].key}&log=yes"
+    before = text_of(get(path))
+    list(archive_of(folder_environ, moment("2026-06-02")).compact())
+
+    assert "the log does not tell about its day yet" in before
+    assert "is in entry 1, day of 2026-06-02" in text_of(get(path))
+
+
 @pytest.mark.parametrize("state", ["raw", "compacted"])
 def test_the_exact_body_is_a_download_that_no_browser_runs(
     folder_environ: dict[str, str], state: str

@@ -52,10 +52,12 @@ def fill(environ: dict[str, str]) -> None:
     )
 
 
-def site_of(environ: dict[str, str]) -> Site:
-    def twin(name: str, given: Sequence[str], arguments: Sequence[str], app: str | None) -> str:
-        return " ".join(["hookshelf", name, *given, *arguments])
+def twin(name: str, given: Sequence[str], arguments: Sequence[str], app: str | None) -> str:
+    """The command line of a page."""
+    return " ".join(["hookshelf", name, *given, *arguments])
 
+
+def site_of(environ: dict[str, str]) -> Site:
     access = Access.of({"127.0.0.1", "localhost"}, PORT)
     return Site(archive_of(environ, NOW), access, "events", UTC, twin)
 
@@ -63,10 +65,10 @@ def site_of(environ: dict[str, str]) -> Site:
 Get = Callable[..., TestResponse]
 
 
-def getter(client: FlaskClient, site: Site) -> Get:
+def getter(client: FlaskClient, site: Site, base_url: str = HERE) -> Get:
     """What a browser gets that opened the printed address."""
-    response = client.get(f"{LAUNCH}?token={site.access.token}", base_url=HERE)
+    response = client.get(f"{LAUNCH}?token={site.access.token}", base_url=base_url)
     assert response.status_code == 303
     return lambda path, **options: client.open(
-        path, **({"base_url": HERE, "buffered": True} | options)
+        path, **({"base_url": base_url, "buffered": True} | options)
     )

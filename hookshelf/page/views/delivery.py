@@ -53,6 +53,8 @@ def _page(question: Question, figures: Figures) -> Page:
         "has_more": has_more,
         "repeats": _repeats(question, delivery, events, read),
         "manifests": question.archive.manifests(app=delivery.app),
+        "is_log_read": question.given.get("log") == "yes",
+        "entry": question.archive.logged(delivery) if question.given.get("log") == "yes" else None,
         "next": _next(question, delivery),
     }
     return Page(
@@ -134,4 +136,5 @@ def _verify(question: Question, delivery: ArchivedDelivery) -> str:
     return question.command("verify", since=day, until=day)
 
 
-VIEW = PageView("delivery", "/d/<sha256>", _page, _export, parameters=("key", "body", "part"))
+_PARAMETERS = ("key", "body", "part", "log")
+VIEW = PageView("delivery", "/d/<sha256>", _page, _export, parameters=_PARAMETERS)

@@ -71,7 +71,7 @@ def _page(question: Question, figures: Figures) -> Page:
         else "",
         "first": (number - 1) * _ROWS + 1,
         "absence": None if events else _absence(question, text),
-        "day": lambda event: day_in_words(event, question.tz),
+        "day": lambda event: day_in_words(event, question.tz, question.now),
     }
     return Page(text, values, _command(question, story, text), story.read)
 
