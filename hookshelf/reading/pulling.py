@@ -27,6 +27,7 @@ from hookshelf.reading.checking import Kept, is_altered
 from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import within
+from hookshelf.reading.scratch import UNFINISHED, clear_unfinished
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import ArchivedDelivery, Pulled, Read, Stream
@@ -41,6 +42,8 @@ class Folder:
     def __init__(self, root: Path, *, dry_run: bool) -> None:
         self._root = root.resolve()
         self._dry_run = dry_run
+        if not dry_run:
+            clear_unfinished(self._root)
 
     def deliveries(
         self,
@@ -63,7 +66,7 @@ class Folder:
         """Write one delivery, refused or not, with its metadata before it."""
         body, metadata = delivery.body or b"", delivery.metadata or {}
         extension = delivery.key.rpartition(".")[2]
-        meta = {"content-type": CONTENT_TYPES[extension]} | dict(metadata)
+        meta = {"content-type": CONTENT_TYPES[extension]} | dict(sorted(metadata.items()))
         state = "altered" if is_altered(Kept(delivery.key, body, metadata)) else "pulled"
         if not self._dry_run:
             key = _left(delivery.key) if "redacted" in metadata else delivery.key
@@ -101,7 +104,7 @@ class Folder:
     def _write(self, path: Path, parts: Iterator[bytes] | list[bytes]) -> None:
         """Whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".hookshelf-", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 for part in parts:

@@ -181,10 +181,11 @@ def load_first(
 
 
 def _trusted(metadata: Mapping[str, str], redacted: bool) -> Mapping[str, str]:
-    """Only what lies where erasures put it may be other bytes than those of its key."""
-    if redacted or "redacted" not in metadata:
-        return metadata
-    return {name: value for name, value in metadata.items() if name != "redacted"}
+    """By name, as S3 gives it in another order each time.
+
+    Only what lies where erasures put it may be other bytes than those of its key.
+    """
+    return {name: metadata[name] for name in sorted(metadata) if redacted or name != "redacted"}
 
 
 def _load(bucket: Bucket, read: Read, delivery: RawDelivery) -> ArchiveObject | None:

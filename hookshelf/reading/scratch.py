@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = f"hookshelf-{os.getpid()}-"  # of every temporary file and folder
+UNFINISHED = f".{PREFIX}"  # of what is being written, beside where it will lie
 _OURS = re.compile(r"hookshelf-(\d+)-")
 
 
@@ -28,11 +29,22 @@ def clear_left_over() -> int:
     """Remove what processes left that no longer run; how many folders."""
     count = 0
     for path in Path(tempfile.gettempdir()).glob("hookshelf-*-*"):
-        match = _OURS.match(path.name)
-        if match and path.is_dir() and not path.is_symlink() and not _is_running(int(match[1])):
+        if _is_left_over(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
             count += not path.exists()
     return count
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove the files that processes were writing in a folder when they were killed."""
+    for path in folder.rglob(f"{UNFINISHED.partition('-')[0]}-*"):
+        if _is_left_over(path.name[1:]):
+            path.unlink(missing_ok=True)
+
+
+def _is_left_over(name: str) -> bool:
+    match = _OURS.match(name)
+    return match is not None and not _is_running(int(match[1]))
 
 
 def _is_running(pid: int) -> bool:

@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import zipfile
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support import killing
 from support.archives import (
     Objects,
     archive_of,
@@ -17,7 +20,7 @@ from support.archives import (
     traffic,
 )
 
-from chalicelib.archive import to_rejected
+from chalicelib.archive import to_object, to_rejected
 from chalicelib.delivery import Delivery
 from chalicelib.keys import hour_folder
 from chalicelib.settings import from_environment
@@ -28,27 +31,45 @@ from hookshelf.reading.pulling import Folder
 
 START = moment("2026-11-16T00:00")
 NOW = moment("2026-11-20T12:00")
+SECRET = "It's a Secret to Everybody"
 COMMANDS = [
     ["find", "person1@example.com", "--json"],
+    ["find", "person1@example.com", "--all", "--csv"],
+    ["find", "--type", "bounce", "--since", "2026-11-17", "--json"],
+    ["show", "{hash}", "--json"],
+    ["show", "{hash}", "--body"],
     ["count", "--by", "day,type", "--json"],
+    ["count", "person1@example.com", "--by", "app,verdict", "--json"],
     ["verify", "--json"],
     ["verify", "--rejected", "--json"],
     ["refused", "--json"],
+    ["readmit", "--dry-run", "--json"],
     ["status", "--json"],
     ["tail", "--since", "2026-11-01", "--json"],
     ["export", "--format", "ndjson"],
+    ["export", "--format", "csv", "--since", "2026-11-17"],
     ["sql", "select count(*), sum(length(data)) from events_once", "--json"],
+    ["sql", "select delivery, metadata from deliveries", "--json"],
     ["manifest", "--json"],
+    ["replay", "--to", "https://10.0.0.1/", "--allow-private", "--dry-run", "--json"],
+    ["erase", "person1@example.com", "--reason", "asked", "--dry-run", "--json"],
+    ["pull", "elsewhere", "--dry-run", "--json"],
 ]
 
 
 @pytest.fixture(params=["folder", pytest.param("obstore", marks=pytest.mark.slow)])
-def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     environ = request.getfixturevalue(
         "folder_environ" if request.param == "folder" else "s3_environ"
     )
     put(environ, *traffic(3, START, 2, 16))
+    apps = tmp_path / "apps.json"
+    apps.write_text(json.dumps({"shop": {"source": "github", "secrets": [SECRET]}}))
+    environ = {**environ, "APPS_FILE": str(apps)}
     github = source_named("github")
+    assert github.sign
+    signed = Delivery("shop", github.sign(b'{"n": 1}', SECRET, 0), b'{"n": 1}', START)
+    put(environ, to_object(signed, github, verdict="verified"))
     refused = Delivery("mail", {"x-hub-signature-256": "x"}, b"{}", START)
     store = open_store(from_environment(environ), environ["ARCHIVE_BUCKETS"])
     store.put(to_rejected(refused, github, reason="Invalid signature", verdict="bad"))
@@ -63,19 +84,25 @@ def run(environ: dict[str, str], *arguments: str) -> Result:
 
 def pulled(environ: dict[str, str], folder: Path) -> dict[str, str]:
     """The settings to read a pulled folder with."""
-    return {"ARCHIVE_FOLDER": str(folder), "ARCHIVE_BUCKETS": environ["ARCHIVE_BUCKETS"]}
+    same = {name: environ[name] for name in ("ARCHIVE_BUCKETS", "APPS_FILE") if name in environ}
+    return {**same, "ARCHIVE_FOLDER": str(folder)}
 
 
 def output(environ: dict[str, str], command: list[str]) -> list[str]:
     """What a command prints, without what depends on whether it is compacted."""
-    done = run(environ, *command)
+    done = run(environ, *(word.format(hash=sha256(b'{"n": 1}').hexdigest()) for word in command))
+    assert done.exit_code != 2, done.output
     lines = done.stdout.splitlines()
     if command[0] == "status":
         facts = [json.loads(line) for line in lines]
         same = ("app", "first", "last", "deliveries", "bytes", "log")
         lines = [json.dumps({name: fact[name] for name in same}) for fact in facts]
-    if command[0] == "tail":  # of what is compacted the size is not listed
+    if command[0] == "show" and command[-1] == "--json":  # raw, or put together from a file
+        lines = [json.dumps({**json.loads(line), "state": ""}) for line in lines]
+    if command[0] in ("tail", "pull"):  # of what is compacted the size is not listed
         lines = [json.dumps({**json.loads(line), "size": 0}) for line in lines]
+    if command[0] in ("erase", "pull"):  # which name compacted files and log, too
+        lines = [line for line in lines if is_delivery(json.loads(line)["key"])]
     return [*sorted(lines), str(done.exit_code)]
 
 
@@ -87,7 +114,19 @@ def test_every_command_gives_the_same_over_the_pulled_folder(environ, tmp_path, 
     there = pulled(environ, tmp_path / "laptop")
 
     for command in COMMANDS:
-        assert output(there, command) == output(environ, command), command
+        assert output(there, command) == output(environ, command) != ["0"], command
+    assert cases(there, tmp_path / "there") == cases(environ, tmp_path / "here") != {}
+
+
+def cases(environ: dict[str, str], folder: Path) -> dict[str, bytes]:
+    """What `prove` puts into its zip, but for what says when it did, and the hashes of that."""
+    folder.mkdir()
+    short = sha256(b'{"n": 1}').hexdigest()[:12]
+    done = run(environ, "prove", short, "--out", str(folder / "case.zip"))
+    assert done.exit_code == 0, done.output
+    with zipfile.ZipFile(folder / "case.zip") as case:
+        when = ("README.txt", "SHA256SUMS", "verify.sh")
+        return {name: b"" if name in when else case.read(name) for name in case.namelist()}
 
 
 @pytest.mark.parametrize("compacted", [[], ["--compacted"]], ids=["raw", "compacted"])
@@ -130,6 +169,30 @@ def test_a_second_run_reads_only_what_is_missing_or_broken(environ, tmp_path):
     assert {key for key, state in states.items() if state == "pulled"} == {
         str(path.relative_to(bucket)) for path in (broken, gone)
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compacted", ["", "yes"], ids=["raw", "compacted"])
+def test_killed_again_and_again_it_is_resumed_where_it_was(environ, tmp_path, compacted):
+    folder, bucket = tmp_path / "laptop", environ["ARCHIVE_BUCKETS"]
+    task = {**environ, "PULL_TO": str(folder), "COMPACTED": compacted}
+    kills, pulled_before = 0, 0
+    while killing.is_killed(
+        task, "2026-11-20T12:00", "pull", at=9 if compacted else 13, after=False
+    ):
+        kills += 1
+        left = [path for path in folder.rglob("*") if path.name.startswith(".hookshelf-")]
+        there = Objects(pulled(environ, folder)).deliveries()
+        assert len(left) == 1  # what was being written, without its name
+        assert len(there) >= pulled_before
+        pulled_before = len(there)
+    run(environ, "pull", str(tmp_path / "whole"), *(["--compacted"] if compacted else []))
+
+    assert kills > (0 if compacted else 2)
+    whole, laptop = tmp_path / "whole" / bucket, folder / bucket
+    files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
+    assert {path.relative_to(laptop) for path in laptop.rglob("*") if path.is_file()} == files
+    assert all((laptop / path).read_bytes() == (whole / path).read_bytes() for path in files)
 
 
 @pytest.mark.slow

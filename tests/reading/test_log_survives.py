@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.spread]
 SECRET = "the new secret"
 START = moment("2026-10-30T22:00")
 NOW = "2026-11-20T12:00"
-WRITERS = sorted(killing.DO)
+WRITERS = sorted(killing.WRITERS)
 GITHUB = source_named("github")
 
 

@@ -2,7 +2,8 @@
 
 python -m support.killing '{"environ": {…}, "now": "2026-12-02", "do": "erase", "at": 12, …}'
 
-The same number is the same place of the work, whatever the machine does.
+The same number is the same place of the work, whatever the machine does. Of `pull`, which writes
+into the folder PULL_TO, it is the n-th time that a file is about to get its name.
 """
 
 import json
@@ -10,16 +11,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 _TESTS = Path(__file__).parents[1]
 SUBJECT, REASON = "jane@example.com", "request of 2026-11-19"
 
-DO = {
+WRITERS = {
     "compact": lambda archive: list(archive.compact()),
     "readmit": lambda archive: list(archive.readmit()),
     "erase": lambda archive: erase(archive),
+}
+
+
+DO = WRITERS | {
+    "pull": lambda archive: list(
+        archive.pull(Path(archive.environ["PULL_TO"]), compacted=bool(archive.environ["COMPACTED"]))
+    )
 }
 
 
@@ -51,8 +61,24 @@ def is_killed(environ: dict[str, str], now: str, do: str, *, at: int, after: boo
 def _run(task: dict[str, Any]) -> None:
     from support.archives import archive_of, hooked, moment
 
-    kill = hooked(lambda: os.kill(os.getpid(), signal.SIGKILL), task["at"], after=task["after"])
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    kill = hooked(die, task["at"] if task["do"] in WRITERS else 0, after=task["after"])
+    if task["do"] not in WRITERS:
+        _before_naming(task["at"], die)
     DO[task["do"]](archive_of(task["environ"], moment(task["now"]), open_store=kill))
+
+
+def _before_naming(at: int, do: Callable[[], None]) -> None:
+    replace, numbers = Path.replace, count(1)
+
+    def replacing(path: Path, target: Any) -> Path:
+        if next(numbers) == at:
+            do()
+        return replace(path, target)
+
+    Path.replace = replacing  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

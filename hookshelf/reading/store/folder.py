@@ -18,12 +18,13 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from hookshelf.reading.errors import Gone, Taken
+from hookshelf.reading.scratch import UNFINISHED
 from hookshelf.reading.store import StoredFile, Version
 from hookshelf.reading.values import Read
 
 _META = ".meta"  # beside what was received, see chalicelib/store/folder.py
-_UNFINISHED = ".hookshelf-"  # begins the name of what is being written
-_LOCK = f"{_UNFINISHED}lock"
+_OF_WRITERS = ".hookshelf-"  # begins the names of the lock, and of what is being written
+_LOCK = f"{_OF_WRITERS}lock"
 _OURS = "."  # the lock, and what is being written: no key has a segment that begins with a dot
 
 
@@ -126,7 +127,7 @@ class ReadingFolder:
         read.add(requests=1)
         with _reading():
             for path in sorted((self._root / prefix).rglob("*")):
-                is_left = path.name.startswith(_UNFINISHED)
+                is_left = path.name.startswith(_OF_WRITERS)
                 is_object = is_left or not path.name.endswith(_META)
                 if path.is_file() and is_object and path.name != _LOCK:
                     key = str(path.relative_to(self._root))
@@ -187,7 +188,7 @@ class ReadingFolder:
 def _write(path: Path, body: bytes | Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             if isinstance(body, Path):
