@@ -17,7 +17,7 @@ from chalicelib.settings import parse_bucket_path
 from hookshelf.commands._options import ReadOptions, reading_options
 from hookshelf.commands._output import in_states
 from hookshelf.reading.values import Pile
-from hookshelf.terminal import show
+from hookshelf.terminal import show, show_progress
 
 
 @click.command()
@@ -52,7 +52,7 @@ def command(options: ReadOptions, *, pile: str, into: str | None, dry_run: bool)
     place = into or options.environ.get("ARCHIVE_BUCKETS", "").split(",")[0].strip()
     if parse_bucket_path(place) is None:
         raise click.UsageError(f"--into {place!r}: use bucket or bucket/path")
-    archive = Archive(place, environ=options.environ, below=False)
+    archive = Archive(place, environ=options.environ, below=False, progress=show_progress)
     objects = _in_folder(Path(pile)) if Path(pile).is_dir() else _in_bucket(archive, pile)
     counts: Counter[str] = Counter()
     for line in archive.adopt(

@@ -9,7 +9,7 @@ from collections import Counter
 import click
 
 from hookshelf.commands._options import ReadOptions, reading_options
-from hookshelf.commands._output import in_states
+from hookshelf.commands._output import in_states, opened
 from hookshelf.terminal import show
 
 
@@ -36,15 +36,11 @@ def command(options: ReadOptions, *, as_is: bool, reason: str | None, dry_run: b
       hookshelf readmit --app payments --since 7d
       hookshelf readmit --app payments --as-is --reason "their clock was wrong, ticket 4711"
     """
-    from hookshelf import Archive
-
     if as_is and not (reason or "").strip():
         raise click.UsageError("--as-is needs --reason: the manifest log keeps it")
     if reason and not as_is:
         raise click.UsageError("--reason goes with --as-is")
-    archive = Archive(
-        options.bucket, app=options.app, environ=options.environ, below=options.bucket is None
-    )
+    archive = opened(options)
     counts: Counter[str] = Counter()
     for line in archive.readmit(
         since=options.since, until=options.until, as_is=reason or "", dry_run=dry_run

@@ -55,7 +55,10 @@ def adopt(  # noqa: PLR0913
     there = {delivery.key for delivery in deliveries_of(bucket, read, stream, Selection())}
     taken: set[str] = set()
     objects = _readable(pile, stream, source, taken)
+    count = 0
     while batch := list(islice(objects, _AT_ONCE)):
+        count += len(batch)
+        bucket.progress(f"Read {count:,} deliveries of the pile")
         wanted = {
             obj.key: (name, obj)
             for name, obj, _ in batch

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -328,19 +328,21 @@ class Archive:
 
         `as_is` is the reason for which they are accepted whatever their verdict.
         """
-        from hookshelf.reading.readmitting import Readmission, readmit
+        from hookshelf.reading.readmitting import Readmission, at_once, readmit, stream_of
 
-        read = Read()
+        read, count = Read(), 0
         plan = Readmission(self.environ, self.now(), self._put, as_is, dry_run)
-        streams: dict[Stream, list[ArchivedDelivery]] = {}
-        for delivery in self.refused(app=app, since=since, until=until):
-            stream = Stream(delivery.bucket, parse_key(delivery.key).prefix, delivery.app)
-            streams.setdefault(stream, []).append(delivery)
-        for stream, refused in streams.items():
-            lines = list(readmit(self._bucket(stream.bucket), read, stream, refused, plan))
-            if not dry_run:
-                self._compact_again(stream, [line.key for line in lines if line.key])
-            yield from lines
+        refused = self.refused(app=app, since=since, until=until)
+        for stream, of_stream in groupby(refused, stream_of):
+            keys: list[str] = []
+            for deliveries in at_once(of_stream):
+                count += len(deliveries)
+                self._progress(f"Checked {count:,} refused deliveries")
+                for line in readmit(self._bucket(stream.bucket), read, stream, deliveries, plan):
+                    keys += [line.key] if line.key else []
+                    yield line
+            if keys and not dry_run:
+                self._compact_again(stream, keys)
 
     def adopt(
         self,
@@ -356,7 +358,7 @@ class Archive:
 
         place, read = self.places[0], Read()
         stream = Stream(place.bucket, place.prefix, app)
-        keys = []
+        keys: list[str] = []
         for line in adopt(
             self._bucket(place.bucket),
             read,

@@ -6,7 +6,7 @@ which deliveries are added, then they are put, then the files that cover their t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,9 @@ from hookshelf.reading.checking import Kept, app_to_check, delivery_of, is_alter
 from hookshelf.reading.listing import whole
 from hookshelf.reading.times import utc_text
 from hookshelf.reading.values import ArchivedDelivery, Read, Readmitted, Stream
+
+_AT_ONCE = 1_024  # deliveries
+_BYTES_AT_ONCE = 32 * 1024 * 1024  # of their bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,25 @@ class _Candidate:
     verdict: str
 
 
+def stream_of(refused: ArchivedDelivery) -> Stream:
+    """The app that a refused delivery was sent to, and where."""
+    return Stream(refused.bucket, parse_key(refused.key).prefix, refused.app)
+
+
+def at_once(refused: Iterable[ArchivedDelivery]) -> Iterator[list[ArchivedDelivery]]:
+    """In parts of one entry of the log each: so many, or so large, as may be in memory."""
+    part: list[ArchivedDelivery] = []
+    size = 0
+    for delivery in refused:
+        part.append(delivery)
+        size += delivery.size or 0
+        if len(part) == _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
 def readmit(
     bucket: Bucket,
     read: Read,
@@ -62,6 +84,7 @@ def readmit(
         else:
             candidates.append(candidate)
     missing = [c for c in candidates if not _is_there(bucket, read, stream, c)]
+    added = {candidate.refused.key for candidate in missing}
     if missing and not plan.dry_run:
         admit(
             bucket,
@@ -75,7 +98,7 @@ def readmit(
             put=plan.put,
         )
     for candidate in candidates:
-        state = "readmitted" if candidate in missing else "there"
+        state = "readmitted" if candidate.refused.key in added else "there"
         yield Readmitted(
             bucket.name, candidate.refused.key, candidate.obj.key, candidate.verdict, state
         )

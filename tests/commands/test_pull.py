@@ -302,6 +302,7 @@ def test_of_a_thousand_original_keys_none_is_lost_and_find_sees_them(folder_envi
 
     assert done.exit_code == 0, done.output
     assert "1,000 adopted" in done.stdout
+    assert "Read 1,000 deliveries of the pile" in done.stderr
     assert len(list(archive.deliveries())) == 1_000
     events = list(archive.find("p7@x"))
     assert len(events) == 20
@@ -362,6 +363,17 @@ def test_what_is_adopted_into_compacted_days_is_found_at_once(folder_environ, pi
 
     assert [event.type for event in archive.find("new@x")] == ["open"]
     assert {line.state for line in archive.verify()} == {""}
+
+
+def test_no_name_of_the_pile_is_written_into_the_log_which_nobody_can_change(folder_environ, pile):
+    (pile / "jane@example.com_1763000000000.json").write_text("{}")
+    adopt(folder_environ, str(pile), "--app", "mail")
+    objects = Objects(folder_environ)
+    (listed,) = archive_of(folder_environ, NOW).deliveries()
+    whole = archive_of(folder_environ, NOW).delivery(listed.key)
+
+    assert (whole.metadata or {})["adopted"] == "jane@example.com_1763000000000.json"
+    assert all(b"jane" not in objects.body(key) for key in objects.keys("_manifests/"))
 
 
 def test_a_pile_in_a_bucket_is_adopted_too(s3_environ):

@@ -14,8 +14,8 @@ from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
 from hookshelf.__main__ import main
-from hookshelf.reading import manifest
-from hookshelf.reading.values import Read
+from hookshelf.reading import manifest, readmitting
+from hookshelf.reading.values import ArchivedDelivery, Read
 
 NOON = moment("2026-11-18T12:00")
 NOW = moment("2026-11-20T12:00")
@@ -169,6 +169,31 @@ def test_as_is_needs_a_reason_and_keeps_it_in_the_log(environ):
     assert (entry.kind, entry.reason, list(entry.added)) == (
         "readmit", "seen on the phone", [line.key]
     )  # fmt: skip
+
+
+def test_no_more_bodies_are_in_memory_than_one_entry_of_the_log_is_about(environ, monkeypatch):
+    monkeypatch.setattr(readmitting, "_AT_ONCE", 3)
+    for n in range(8):
+        refused(environ, delivery(n, NOON + timedelta(minutes=n)))
+    configure(environ, secrets=[NEW])
+    done = readmit(environ)
+    archive = archive_of(environ, NOW)
+    ((bucket, stream),) = archive._opened(Read(), None)
+    entries = list(manifest.log_entries(bucket, Read(), stream))
+
+    assert done.exit_code == 0, done.output
+    assert [len(entry.added) for entry in entries] == [3, 3, 2]
+    assert "Checked 8 refused deliveries" in done.stderr
+    assert [verdict for _, verdict, _ in verdicts(environ)] == ["verified"] * 8
+
+
+def test_large_bodies_are_read_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(readmitting, "_BYTES_AT_ONCE", 10)
+    sizes = [4, 4, 4, 20, 1]
+    each = [ArchivedDelivery("b", "k", "shop", NOON, "", "rejected", size) for size in sizes]
+
+    parts = readmitting.at_once(each)
+    assert [[one.size for one in part] for part in parts] == [[4, 4, 4], [20], [1]]
 
 
 def test_where_nothing_was_refused_that_is_said(environ):
