@@ -214,8 +214,19 @@ BODIES: dict[str, tuple[dict[str, str], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", BODIES)
-@pytest.mark.parametrize("is_compacted", [False, True], ids=["raw", "compacted"])
+@pytest.mark.parametrize(
+    ("is_compacted", "kind"),
+    [
+        pytest.param(
+            is_compacted,
+            kind,
+            id=f"{'compacted' if is_compacted else 'raw'}-{kind}",
+            marks=[pytest.mark.slow] * (is_compacted and kind != "text"),
+        )
+        for is_compacted in (False, True)
+        for kind in BODIES
+    ],
+)
 def test_she_is_found_in_whatever_form(folder_environ, kind, is_compacted):
     sent = Delivery("mail", *BODIES[kind], START)
     other = sent._replace(body=b'{"subject": "joe@example.com"}', headers={})

@@ -294,7 +294,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder_environ):
         assert {c.events for c in foreseen if c.state == "written"} == {None}
 
 
-@pytest.mark.parametrize("keep", [2, 4, 40])
+@pytest.mark.parametrize(
+    "keep", [4, *(pytest.param(days, marks=pytest.mark.slow) for days in (2, 40))]
+)
 def test_of_a_month_it_says_once_what_becomes_of_it_where_days_expire(folder_environ, keep):
     put(folder_environ, *traffic(7, START, 4.5, 40))
     archive = archive_of(folder_environ, moment("2026-11-03T01:00"))

@@ -116,7 +116,16 @@ def test_two_compactors_and_one_left_behind_race_with_new_and_late_deliveries(en
     assert _raw(environ) == raw
 
 
-@pytest.mark.parametrize("step", [Engine.merge, Engine.checksum, Engine.held, Engine.rows])
+@pytest.mark.parametrize(
+    "step",
+    [
+        Engine.merge,
+        *(
+            pytest.param(step, marks=pytest.mark.slow)
+            for step in (Engine.checksum, Engine.held, Engine.rows)
+        ),
+    ],
+)
 def test_files_that_another_compactor_deletes_before_they_are_read_stop_no_compactor(
     folder_environ, tmp_path, monkeypatch, step
 ):
@@ -165,10 +174,7 @@ QUESTIONS: dict[str, Callable[[Archive], object]] = {
 
 @pytest.mark.parametrize(
     "question",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("deliveries", "status")))
-        for name in QUESTIONS
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "deliveries")) for name in QUESTIONS],
 )
 def test_what_is_replaced_at_any_moment_while_it_is_read_is_read_again(tmp_path, question):
     filled = _filled({"ARCHIVE_FOLDER": str(tmp_path / "filled"), "ARCHIVE_BUCKETS": "events"})
