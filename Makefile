@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all faults lint mutants package deploy smoke-aws screenshot bench pins clean
+.PHONY: run demo test test-slow test-all faults lint simulate mutants package deploy smoke-aws screenshot bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -35,6 +35,9 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+simulate: $(VENV)/test.done ## ten thousand seeds of time, faults, kills and races; ARGS='--seed 4711', --help
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(ARGS)
 
 mutants: $(VENV)/test.done ## change the code that lets in, checks and keeps, and see whether a test fails; ARGS='chalicelib.keys*'
 	$(PIP) 'mutmut>=3.8.1,<4'

@@ -1,0 +1,127 @@
+"""Bugs, each planted into the product's own code, so that the simulation shows that it finds them.
+
+A bug is one small change, of the kind that a hurried evening brings. `found_by` runs seeds until
+one fails. What is listed in docs/simulation.md are these names, and the first seed of each.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib import ingest
+from chalicelib.keys import DeliveryKey
+from chalicelib.responses import stored
+from chalicelib.store import _retry
+from chalicelib.store import boto3 as receiving_boto3
+from hookshelf.reading import compact
+from simulation.s3 import Client
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A bug, and how it gets into the code."""
+
+    name: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+
+
+BUGS: list[Bug] = []
+
+
+def bug(name: str) -> Callable[[Callable[[pytest.MonkeyPatch], None]], None]:
+    """List a bug under what it does wrong."""
+    return lambda plant: BUGS.append(Bug(name, plant))
+
+
+@contextmanager
+def planted(one: Bug) -> Iterator[None]:
+    """Have it in the code for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        one.plant(patch)
+        yield
+
+
+# --- receiving
+
+
+@bug("a put overwrites what is there")
+def _(patch: pytest.MonkeyPatch) -> None:
+    put_object = Client.put_object
+
+    def unconditional(self: Client, **given: Any) -> Any:
+        given.pop("IfNoneMatch", None)
+        return put_object(self, **given)
+
+    patch.setattr(Client, "put_object", unconditional)
+
+
+@bug("a conflict (409) is taken for stored")
+def _(patch: pytest.MonkeyPatch) -> None:
+    from_s3_status = _retry.from_s3_status
+    patch.setattr(
+        receiving_boto3,
+        "from_s3_status",
+        lambda status, code="": _retry.STORED if status == 409 else from_s3_status(status, code),
+    )
+
+
+@bug("a put that timed out is acknowledged")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(receiving_boto3, "retryable", lambda why: _retry.STORED)
+
+
+@bug("the sender hears 200 before the put")
+def _(patch: pytest.MonkeyPatch) -> None:
+    explained = ingest._explained
+
+    def hopeful(error: Exception, log_fields: dict[str, Any]) -> Any:
+        response = explained(error, log_fields)
+        return stored("events", "sendgrid/soon") if response.status == 503 else response
+
+    patch.setattr(ingest, "_explained", hopeful)
+
+
+@bug("a refused body is answered and not kept")
+def _(patch: pytest.MonkeyPatch) -> None:
+    decide = ingest.decide
+
+    def forgetful(*args: Any) -> Any:
+        decision = decide(*args)
+        return decision._replace(obj=None) if decision.response.status == 403 else decision
+
+    patch.setattr(ingest, "decide", forgetful)
+
+
+@bug("a key names the moment and not the bytes")
+def _(patch: pytest.MonkeyPatch) -> None:
+    write = DeliveryKey.__str__
+    patch.setattr(DeliveryKey, "__str__", lambda key: write(key._replace(sha256="0" * 64)))
+
+
+@bug("a body loses its last line end")
+def _(patch: pytest.MonkeyPatch) -> None:
+    to_object = ingest.to_object
+    patch.setattr(
+        ingest,
+        "to_object",
+        lambda delivery, *args, **options: to_object(
+            delivery._replace(body=delivery.body.rstrip()), *args, **options
+        ),
+    )
+
+
+# --- compacting
+
+
+@bug("an hour is compacted before it is over")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(compact, "SETTLED", timedelta(hours=-1))
+
+
+@bug("a compaction forgets late keys")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(compact._Work, "_may_have_late_keys", lambda self, day, files: not files)
