@@ -10,9 +10,11 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 from bench.reading import report
-from bench.reading.data import ROOT, Archives
+from bench.reading.data import ROOT, Archives, Say
 from bench.reading.figures import FIGURES, Figures
 from bench.reading.limits import Outcome
 
@@ -56,10 +58,11 @@ def main() -> int:
         print(f"{time.monotonic() - started:6.0f} s  {text}", file=sys.stderr, flush=True)
 
     figures = Figures(Archives(options.scale, say))
+    measures = {name: partial(FIGURES[name], figures) for name in options.only or FIGURES}
+    if not options.only:
+        measures = {"make_all": figures.archives.make_all} | measures
     try:
-        if not options.only:
-            figures.archives.make_all()
-        failed = [name for name in options.only or FIGURES if not _measured(name, figures)]
+        failed = [name for name in measures if not _is_done(name, measures[name], say)]
     except KeyboardInterrupt:
         print("Interrupted. What is whole in build/ is used again.", file=sys.stderr)
         return 130
@@ -76,12 +79,12 @@ def main() -> int:
     return 1 if failed or (is_judged and bad & set(outcomes.values())) else 0
 
 
-def _measured(name: str, figures: Figures) -> bool:
+def _is_done(name: str, measure: Callable[[], None], say: Say) -> bool:
     """Measure; what cannot be measured is said, and the others still are."""
     try:
-        FIGURES[name](figures)
+        measure()
     except Exception as error:
-        figures.archives.say(f"{name} could not be measured: {type(error).__name__}: {error}")
+        say(f"{name} could not be done: {type(error).__name__}: {error}")
         return False
     return True
 

@@ -156,8 +156,12 @@ class Archives:
                 under_way = {
                     pool.submit(_seconds, step[name], self._begin(name)): name for name in missing
                 }
-                for done in as_completed(under_way):
-                    self._finish(under_way[done], done.result())
+                try:
+                    for done in as_completed(under_way):
+                        self._finish(under_way[done], done.result())
+                except BaseException:  # Ctrl-C too: what has not begun is left
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         return self.bucket(names[-1])
 
     def _is_made(self, name: str) -> bool:

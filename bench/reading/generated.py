@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 
 from chalicelib.bodies import CONTENT_TYPES
@@ -28,12 +27,14 @@ _SOURCE = source_named(APP)
 class GeneratedStore(ReadingFolder):
     """A bucket in a folder, with raw deliveries that come from an iterator in order of arrival.
 
-    Days have to be asked for in order; one day's deliveries are in memory at a time.
+    Days have to be asked for in order; one day's deliveries are in memory at a time, and a listing
+    of all ends with the first one after them.
     """
 
     def __init__(self, folder: Path, bucket: str, deliveries: Iterator[Delivery], days: list[date]):
         super().__init__(str(folder), bucket)
         self._deliveries = deliveries
+        self._next: Delivery | None = None  # of them, where it is known already
         self._days = days
         self._day: date | None = None
         self._objects: dict[str, ArchiveObject] = {}
@@ -52,24 +53,29 @@ class GeneratedStore(ReadingFolder):
         if not prefix.startswith(app_prefix("", APP)):
             yield from super().entries(read, prefix, after=after)
             return
-        [day] = [day for day in self._days if prefix == day_prefix("", APP, day)]
-        if day != self._day:
-            self._day, self._objects = day, {obj.key: obj for obj in self._of(day)}
-        for key, obj in self._objects.items():
-            if key > after:
-                yield StoredFile(key, len(obj.body), '"generated"')
+        for day in self._days:
+            if prefix == day_prefix("", APP, day) and day != self._day:
+                self._day, self._objects = day, {obj.key: obj for obj in self._of(day)}
+        objects = list(self._objects.values())
+        if prefix == app_prefix("", APP) and (following := self._following()):
+            objects.append(verified_object(following))
+        later = (obj for obj in objects if obj.key > after)
+        yield from (StoredFile(obj.key, len(obj.body), '"generated"') for obj in later)
 
     def load(self, read: Read, key: str) -> ArchiveObject:
         """See ReadingStore.load."""
         return self._objects[key] if key in self._objects else super().load(read, key)
 
     def _of(self, day: date) -> Iterator[ArchiveObject]:
-        for delivery in self._deliveries:
-            if delivery.arrived.date() > day:
-                self._deliveries = chain([delivery], self._deliveries)
-                return
+        while (delivery := self._following()) and delivery.arrived.date() <= day:
+            self._next = None
             self.events += delivery.body.count(b'"sg_event_id"')
             yield verified_object(delivery)
+
+    def _following(self) -> Delivery | None:
+        """The first delivery that is not in memory yet."""
+        self._next = self._next or next(self._deliveries, None)
+        return self._next
 
 
 def verified_object(delivery: Delivery) -> ArchiveObject:

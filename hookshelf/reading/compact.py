@@ -545,7 +545,7 @@ class _Work:
         """
         keys = {*map(str, taken), *self._erased()}
         for start, end in intervals if self.waits_for_late_keys else ():
-            for raw in raw_between(self.bucket, self.read, self.stream, start, end):
+            for raw in raw_between(self.bucket, self.read, self.stream, start, end, known=keys):
                 if str(raw) not in keys and not self.plan.is_expired(raw.key.arrived.date()):
                     raise Taken(str(raw))
 

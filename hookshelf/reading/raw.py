@@ -6,7 +6,7 @@ the moment it is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -57,15 +57,30 @@ class RawDelivery:
         return redacted_key(self.key) if self.redacted else str(self)
 
 
-def raw_between(
-    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
+def raw_between(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    start: datetime,
+    end: datetime | None,
+    *,
+    known: Container[str] = (),
 ) -> Iterator[RawDelivery]:
-    """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them."""
-    return _each_once(raw_and_redacted(bucket, read, stream, start, end))
+    """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them.
+
+    Keys that are `known` are left out, which takes half the time.
+    """
+    return _each_once(raw_and_redacted(bucket, read, stream, start, end, known=known))
 
 
-def raw_and_redacted(
-    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
+def raw_and_redacted(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    start: datetime,
+    end: datetime | None,
+    *,
+    known: Container[str] = (),
 ) -> Iterator[RawDelivery]:
     """The same; where an original is still there, what an erasure left of it, and then that."""
 
@@ -75,7 +90,8 @@ def raw_and_redacted(
         for entry in bucket.store.entries(read, app_prefix(place, stream.app), after=after):
             if stop and entry.key >= stop:
                 return
-            yield entry
+            if entry.key not in known:
+                yield entry
 
     return _listed(bucket, stream, entries)
 

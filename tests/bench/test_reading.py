@@ -15,7 +15,7 @@ from obstore.store import S3Store
 from support.project import PROJECT
 
 from bench.reading import report
-from bench.reading.data import code_fingerprint
+from bench.reading.data import DataSet, code_fingerprint, make_days, roll_up
 from bench.reading.figures import FIGURES
 from bench.reading.generated import APP, GeneratedStore, verified_object
 from bench.reading.limits import LIMITS, Limit, Outcome
@@ -23,10 +23,11 @@ from bench.reading.peers import HourlyGzip, RawJson
 from bench.reading.store_server import Counts, StoreServer
 from chalicelib.archive import to_object
 from chalicelib.delivery import Delivery
-from chalicelib.keys import day_prefix
+from chalicelib.keys import EVENTS_FOLDER, day_prefix
 from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import Store, open_store
+from hookshelf import Archive
 from hookshelf.local.traffic import Traffic
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.raw import raw_days
@@ -169,6 +170,21 @@ def test_a_generated_store_has_each_delivery_on_its_day_and_keeps_none(
     assert loaded == [verified_object(delivery) for delivery in deliveries]
     assert store.events == sum(len(json.loads(delivery.body)) for delivery in deliveries)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_is_made_up_is_compacted_whole(tmp_path: Path, deliveries: list[Delivery]) -> None:
+    """Days are asked for in turn, and looked at again before each file is put."""
+    data = DataSet("bucket", Traffic(events=1_500, days=2, until=UNTIL))
+    days, month = tmp_path / "days", tmp_path / "month"
+
+    make_days(data, days)
+    roll_up(days, month)
+
+    expected = {verified_object(delivery).key for delivery in deliveries}
+    for bucket, files in ((days, 2), (month, 1)):
+        held = list(Archive(bucket, environ={}).deliveries())
+        assert {delivery.key for delivery in held} == expected
+        assert len(list((bucket / EVENTS_FOLDER).rglob("*.parquet"))) == files
 
 
 def test_the_peers_find_what_is_there(tmp_path: Path, deliveries: list[Delivery]) -> None:
