@@ -56,6 +56,7 @@ def wsgi_app(site: Site) -> Flask:
     app.jinja_env.filters |= {
         "bytes": in_bytes, "clip": _clipped, "lines": _lines, "words": in_words,
         "seconds": lambda seconds: in_words(timedelta(seconds=seconds)),
+        "dollars": lambda sum: f"{sum:,.2f}" if sum >= 1 or not sum else f"{max(sum, 0.0001):.4f}",
         "gaps": gaps_in_words, "short": short_hash, "sentence": sentence,
     }  # fmt: skip
     app.jinja_env.globals |= {"LATE": LATE, "MANY_RAW": _MANY_RAW, "place": site.place}

@@ -283,7 +283,7 @@ def test_a_copied_link_shows_the_same_tomorrow(opened: Open) -> None:
 def test_another_page_of_the_browser_gets_nothing(opened: Open, tmp_path: Path) -> None:
     """Of another port of this machine, too, which to a cookie is the same site."""
     window = opened()
-    with browsing({"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "x"}) as other:
+    with browsing({"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "other"}) as other:
         page = window.page.context.new_page()
         page.goto(other)
         answers = page.evaluate(

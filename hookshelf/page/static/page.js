@@ -160,9 +160,10 @@
     link.href = data.url;
     link.append(element("code", data.hash));
     cell(row, "when", time);
-    cell(row, "", data.app);
+    cell(row, "app", data.app);
     cell(row, "what", ...data.words.map((line) => element("div", line)), ...(data.more ? [element("div", data.more, "quiet")] : []));
     cell(row, "n", data.size);
+    row.lastElementChild.dataset.label = "Size";
     cell(row, "", link, " ", element("span", data.verdict || "no verdict", `verdict ${data.verdict}`));
     row.hidden = !matches(row);
     return row;
