@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from support.archives import archive_of, delivered, found, moment, scanned, traffic
-from support.faulty_s3 import Fault, FaultyS3, Stored, dropped, lost_answer, status
+from support.faulty_s3 import Fault, FaultyS3, Stored, lost_answer, status
 from support.project import CREDENTIALS, post
 
 from chalicelib.archive import to_rejected
@@ -127,7 +127,6 @@ WORK = {
 # What fails at the n-th request, and from then on.
 FAULTS: dict[str, Callable[[int], Iterator[Fault | None]]] = {
     "500": lambda n: chain(repeat(None, n - 1), [status(500, "InternalError")]),
-    "dropped": lambda n: chain(repeat(None, n - 1), [dropped]),
     "answer lost": lambda n: chain(repeat(None, n - 1), [lost_answer]),
     "403 from then on": lambda n: chain(repeat(None, n - 1), repeat(status(403, "ExpiredToken"))),
 }
@@ -144,6 +143,7 @@ SOME = [
 
 
 @pytest.mark.spread
+@pytest.mark.timeout(1800)  # half a minute alone, and ten where five others work
 @pytest.mark.parametrize(("name", "fault", "every"), SOME + EVERY)
 def test_whichever_request_fails_nothing_is_lost_and_the_next_run_ends_it(
     name: str, fault: str, every: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
