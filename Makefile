@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all faults lint simulate mutants package deploy smoke-aws screenshot bench pins clean
+.PHONY: run demo test test-slow test-all faults fuzz lint simulate mutants package deploy smoke-aws screenshot bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -30,6 +30,11 @@ test-all: lint ## everything
 
 faults: $(VENV)/test.done ## whatever fails, through every entry point, in one table
 	$(PYTEST) tests/faults --fault-table -m "not heavy"
+
+fuzz: $(VENV)/test.done ## whatever bytes, under atheris, ten minutes for each target; ARGS=-max_total_time=60
+	$(PIP) 'atheris>=3,<4'
+	@cd tests && for target in $$(ls fuzz/corpus); do \
+		../$(BIN)/python -m fuzz $$target -max_total_time=600 $(ARGS) || exit 1; done
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

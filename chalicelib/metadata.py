@@ -69,10 +69,14 @@ def _encoded(value: str) -> str:
 
 
 def decode(value: str) -> str:
-    """Undo `encode`, exactly."""
+    """Undo `encode`, exactly; of what anybody else wrote, as much as can be read."""
     from urllib.parse import unquote_to_bytes  # 2 ms; whoever receives decodes nothing
 
-    return unquote_to_bytes(value).decode("utf-8", "surrogatepass")
+    plain = unquote_to_bytes(value)
+    try:
+        return plain.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return plain.decode("utf-8", "replace")
 
 
 def _percent(unsafe: re.Match[str]) -> str:

@@ -27,6 +27,10 @@ _BINARY = b"\x18"  # a field of text, its number one more than the last field's
 _MARK = _BINARY + bytes([len(FOOTER_KEY)]) + FOOTER_KEY.encode() + _BINARY
 
 
+# What any bytes may raise that stand where ours should.
+_UNREADABLE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+
+
 class NotOurs(ValueError):
     """The file is no Parquet file of ours, or one of another layout."""
 
@@ -85,8 +89,8 @@ class Footer:
 def read_footer(tail: bytes, size: int) -> Footer:
     """The footer in the last bytes of a file of `size` bytes. Raises NotOurs, or Longer."""
     begin = size - 8 - int.from_bytes(tail[-8:-4], "little")
-    length, start = _text_in(tail, size, begin)
     try:
+        length, start = _text_in(tail, size, begin)
         facts: dict[str, Any] = json.loads(tail[start : start + length])
         if facts.pop("layout") != LAYOUT:
             raise NotOurs("another layout")
@@ -98,7 +102,9 @@ def read_footer(tail: bytes, size: int) -> Footer:
         facts["days"] = {day: tuple(sums) for day, sums in facts["days"].items()}
         facts["footer"] = begin
         return Footer(**facts)
-    except (ValueError, TypeError, KeyError) as error:
+    except NotOurs:
+        raise
+    except _UNREADABLE as error:
         raise NotOurs(f"unreadable: {type(error).__name__}") from None
 
 

@@ -235,3 +235,8 @@ def omitted(metadata):
 
 def size(metadata):
     return sum(len(text.encode()) for pair in metadata.items() for text in pair)
+
+
+@pytest.mark.parametrize(("value", "plain"), [("%FF", "\ufffd"), ("\u00e9%C3", "\u00e9\ufffd")])
+def test_of_metadata_that_somebody_else_wrote_as_much_is_read_as_can_be(value, plain):
+    assert decode(value) == plain
