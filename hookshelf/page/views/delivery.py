@@ -34,9 +34,11 @@ def _page(question: Question, figures: Figures) -> Page:
     body = delivery.body or b""
     metadata = delivery.metadata or {}
     events = question.archive.events_of(delivery)
-    shape = question.given.get("body") or ("pretty" if delivery.key.endswith(".json") else "raw")
+    shape = question.given.get("body", "pretty")
     if shape not in ("pretty", "raw"):
         raise BadQuestion(f"body: {shape!r} is neither pretty nor raw")
+    is_json = delivery.key.endswith(".json") and not delivery.altered
+    shape = shape if is_json else "raw"
     part = question.number("part")
     text, has_more = _text(body, shape, part)
     values = {
@@ -49,6 +51,7 @@ def _page(question: Question, figures: Figures) -> Page:
         "total": len(events),
         "text": text,
         "shape": shape,
+        "is_json": is_json,
         "part": part,
         "has_more": has_more,
         "repeats": _repeats(question, delivery, events, read),

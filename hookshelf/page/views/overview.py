@@ -72,7 +72,10 @@ def _counted(
     question: Question, figures: Figures, statuses: Sequence[Status], **options: Any
 ) -> Figure | None:
     asked = (question.app, question.given.get("since"), question.given.get("until"), question.tz)
-    return figures.get(asked, tuple(statuses), lambda: _count(question), **options)
+    # A range that is relative to now moves on, though nothing arrives.
+    is_fixed = question.since is None and question.until is None
+    minute = None if is_fixed else question.now.replace(second=0, microsecond=0)
+    return figures.get(asked, (minute, *statuses), lambda: _count(question), **options)
 
 
 def _count(question: Question) -> Counts:
