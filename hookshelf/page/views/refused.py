@@ -19,7 +19,8 @@ _COLUMNS = ("arrived", "app", "reason", "verdict", "bytes", "key", "bucket")
 
 def _page(question: Question, figures: Figures) -> Page:
     refused = _refused(question)
-    deliveries = [_row(delivery) for delivery in refused][::-1]
+    newest_first = sorted(refused, key=lambda delivery: delivery.arrived, reverse=True)
+    deliveries = [_row(delivery) for delivery in newest_first]
     number = question.number("page")
     reasons = Counter(row["reason"] for row in deliveries)
     check = question.command("verify") + " --rejected"
