@@ -242,7 +242,8 @@ class _Work:
         held = {date.fromisoformat(day) for file in self.files.counting for day in file.footer.days}
         self.days = sorted({*raw, *held})
         if self.plan.look_back is not None:
-            horizon = min(self.now - self.plan.look_back, self.files.end or BEGINNING).date()
+            # From the first gap on: what no file covers yet has not been looked at before.
+            horizon = min(self.now - self.plan.look_back, self.files.gaps()[0][0]).date()
             raw = [day for day in raw if day >= horizon]
         return [day for day in sorted({*raw, *held}) if self.plan.covers(day)]
 

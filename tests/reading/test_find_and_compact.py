@@ -416,3 +416,20 @@ def test_a_merge_that_memory_does_not_suffice_for_is_done_by_one_thread_with_the
         for some in (folder_environ, twin_environ)
     )
     assert one == other != []
+
+
+def test_no_month_is_closed_over_days_that_only_a_longer_look_back_would_compact(folder_environ):
+    """One day is compacted before those before it, as `--since` does; then the nightly run."""
+    for day in ("2026-10-30", "2026-10-31", "2026-11-01"):
+        put(
+            folder_environ,
+            delivered([{"email": "a@x", "event": "open", "timestamp": 1}], moment(day)),
+        )
+    expected = brute_force(folder_environ, "a@x")
+    archive = archive_of(folder_environ, moment("2026-11-02T07:00"))
+    list(archive.compact(since="2026-11-01", until="2026-11-01"))
+
+    list(archive.compact(look_back=timedelta(days=2)))
+
+    assert found(archive, "a@x") == expected
+    assert [row[4] for row in expected] == [3]  # times

@@ -6,7 +6,7 @@ one fails. What is listed in docs/simulation.md are these names, and the first s
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from chalicelib.keys import DeliveryKey
 from chalicelib.responses import stored
 from chalicelib.store import _retry
 from chalicelib.store import boto3 as receiving_boto3
-from hookshelf.reading import compact
+from hookshelf.reading import compact, events, files, lookup
 from simulation.s3 import Client
 
 
@@ -125,3 +125,99 @@ def _(patch: pytest.MonkeyPatch) -> None:
 @bug("a compaction forgets late keys")
 def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(compact._Work, "_may_have_late_keys", lambda self, day, files: not files)
+
+
+@bug("a month is written before its days")
+def _(patch: pytest.MonkeyPatch) -> None:
+    roll_up = compact._Work._roll_up
+
+    def early(self: Any, key: Any) -> Any:
+        plan = self.plan
+        self.plan = replace(plan, since=None, until=None)
+        yield from roll_up(self, key)
+        self.plan = plan
+
+    patch.setattr(compact._Work, "_roll_up", early)
+
+
+@bug("files are deleted before the one that replaces them is put")
+def _(patch: pytest.MonkeyPatch) -> None:
+    write = compact._Work._write
+
+    def hasty(
+        self: Any, key: Any, interval: Any, files: Any, missing: Any, replacing: Any, **o: Any
+    ) -> Any:
+        for file in files:
+            if file is not replacing:
+                self._local(file)
+                self.bucket.store.delete(self.read, file.entry)
+        yield from write(self, key, interval, files, missing, replacing, **o)
+
+    patch.setattr(compact._Work, "_write", hasty)
+
+
+@bug("a file is deleted whatever it is by now")
+def _(patch: pytest.MonkeyPatch) -> None:
+    delete_object = Client.delete_object
+
+    def blind(self: Client, **given: Any) -> None:
+        given.pop("IfMatch", None)
+        delete_object(self, **given)
+
+    patch.setattr(Client, "delete_object", blind)
+
+
+@bug("the rows of raw objects that are gone are dropped")
+def _(patch: pytest.MonkeyPatch) -> None:
+    merged = compact._Work._merged
+
+    def dropping(self: Any, key: Any, interval: Any, files: Any, missing: Any, without: Any) -> Any:
+        there = {entry.key for entry in self.bucket.store.entries(self.read, "sendgrid/")}
+        gone = frozenset(set(self._deliveries(files)) - there)
+        return merged(self, key, interval, files, missing, without | gone)
+
+    patch.setattr(compact._Work, "_merged", dropping)
+
+
+# --- reading
+
+
+@bug("a reader trusts the first listing that it got")
+def _(patch: pytest.MonkeyPatch) -> None:
+    known: dict[Any, Any] = {}
+
+    def once(bucket: Any, read: Any, stream: Any) -> Any:
+        if bucket not in known:
+            known[bucket] = files.listed_files(bucket, read, stream)
+        return known[bucket]
+
+    patch.setattr(lookup, "listed_files", once)
+
+
+@bug("a reader ends with the last compacted file")
+def _(patch: pytest.MonkeyPatch) -> None:
+    gaps = files.Files.gaps
+    patch.setattr(
+        files.Files, "gaps", lambda self: gaps(self)[:-1] if self.counting else gaps(self)
+    )
+
+
+@bug("a reader shows an event as often as it was delivered")
+def _(patch: pytest.MonkeyPatch) -> None:
+    def every(rows: Any, *, all: bool = False) -> Any:
+        return events.collapsed(rows, all=True)
+
+    from hookshelf.reading import archive
+
+    patch.setattr(archive, "collapsed", every)
+
+
+@bug("a part of a file is read whatever it is by now")
+def _(patch: pytest.MonkeyPatch) -> None:
+    get_object = Client.get_object
+
+    def blind(self: Client, **given: Any) -> Any:
+        given.pop("IfMatch", None)
+        return get_object(self, **given)
+
+    patch.setattr(Client, "get_object", blind)
