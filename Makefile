@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 
-.PHONY: run demo test test-slow test-all faults fuzz lint simulate mutants package deploy smoke-aws screenshot bench pins clean
+.PHONY: run demo test test-slow test-all faults fuzz soak coverage lint simulate mutants package deploy smoke-aws screenshot bench pins clean
 
 run: $(VENV)/run.done ## serve the app on 127.0.0.1:$(PORT), archive in ./archive/
 	@exec $(BIN)/python -m hookshelf.local.serve --port $(PORT)
@@ -35,6 +35,16 @@ fuzz: $(VENV)/test.done ## whatever bytes, under atheris, ten minutes for each t
 	$(PIP) 'atheris>=3,<4'
 	@cd tests && for target in $$(ls fuzz/corpus); do \
 		../$(BIN)/python -m fuzz $$target -max_total_time=600 $(ARGS) || exit 1; done
+
+soak: $(VENV)/test.done ## senders, faults, compactor and readers for an hour; ARGS='--minutes 60 --rate 50'
+	@PYTHONPATH=.:tests $(BIN)/python -m faults.soak $(ARGS)
+
+coverage: $(VENV)/test.done ## which lines and branches no test runs, with the slow ones; build/coverage/index.html
+	$(PIP) 'pytest-cov>=7,<8'
+	$(PYTEST) -m "not heavy" --cov --cov-report=html $(ARGS)
+	@$(BIN)/coverage report --include='app.py,chalicelib/*' --fail-under=100
+	@$(BIN)/coverage report --include='hookshelf/reading/*' --fail-under=95
+	@$(BIN)/coverage report --fail-under=90 | tail -1
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

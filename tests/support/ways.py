@@ -180,8 +180,17 @@ class Server:
             time.sleep(0.02)
         return False
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.terminate()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self._process.kill()
         self._process.wait()
 
     def send(self, sent: Sent) -> Got:
