@@ -292,6 +292,7 @@ def original(pile: Path, count: int, app: str = "mail") -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_of_a_thousand_original_keys_none_is_lost_and_find_sees_them(folder_environ, pile):
     paths = original(pile, 1_000)
     apps = pile.parent / "apps.json"

@@ -484,6 +484,7 @@ def test_the_verb_says_it_as_json_too(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_check_fails_where_chalice_would_take_another_policy(project: Project) -> None:
     project.config["stages"]["prod"]["lambda_functions"] = {
         "api_handler": {"iam_policy_file": "policy-of-old.json"},

@@ -144,9 +144,8 @@ def test_hours_become_their_day_wherever_that_is_compacted(environ):
     assert written_in(twin) == written_in(environ)
 
 
-@pytest.mark.parametrize(
-    "since", ["2026-10-31", pytest.param("2026-10-01", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("since", ["2026-10-31", "2026-10-01"])
+@pytest.mark.slow
 def test_days_that_are_left_out_are_not_taken_for_compacted(environ, since):
     archive = archive_of(environ, NOW)
 

@@ -235,11 +235,12 @@ def _left_behind(environ: dict[str, str], at: int) -> Iterator[Any]:
     ("request_", "arrived"),
     [
         ("load", "2026-10-31T10:30"),
-        pytest.param("load", "2026-10-30T21:17", marks=pytest.mark.slow),
-        pytest.param("put_file", "2026-10-31T10:30", marks=pytest.mark.slow),
-        pytest.param("put_file", "2026-10-30T21:17", marks=pytest.mark.slow),
+        ("load", "2026-10-30T21:17"),
+        ("put_file", "2026-10-31T10:30"),
+        ("put_file", "2026-10-30T21:17"),
     ],
 )
+@pytest.mark.slow
 def test_what_comes_late_while_its_time_is_compacted_is_not_found_and_then_missed(
     folder_environ, tmp_path, request_, arrived
 ):
