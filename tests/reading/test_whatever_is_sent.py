@@ -56,9 +56,7 @@ def _deliveries(chance: random.Random) -> Iterator[ArchiveObject]:
     bodies = [*BODIES, *(_body(chance) for _ in range(25))]
     seen = set()
     for _ in range(100):
-        micros = timedelta(
-            seconds=chance.randrange(240), microseconds=chance.choice([0, 999, 1000])
-        )
+        later = timedelta(seconds=chance.randrange(240), microseconds=chance.choice([0, 999, 1000]))
         obj = delivered(
             chance.choice(bodies),
             NIGHT + later,
