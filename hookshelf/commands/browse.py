@@ -13,6 +13,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import click
@@ -63,7 +64,8 @@ def command(
     archive = opened(options)
     bound = server.free_socket(host, port)
     places = ", ".join(f"{place.bucket}/{place.prefix}".rstrip("/") for place in archive.places)
-    site = Site(archive, server.access_for(host, bound), places, options.tz, _twin_of(options))
+    access, twin = server.access_for(host, bound), _twin_of(options)
+    site = Site(archive, access, places, options.tz, twin, start=_start(options))
     address = server.launch_address(host, site.access)
 
     def end(*_: object) -> None:
@@ -80,6 +82,13 @@ def command(
             Thread(target=_open, args=[address], daemon=True).start()
 
     server.serve(site, bound, is_serving)
+
+
+def _start(options: ReadOptions) -> str:
+    """The overview, of the range that was asked for."""
+    bounds = {"since": options.since, "until": options.until}
+    given = {name: moment.isoformat() for name, moment in bounds.items() if moment}
+    return f"/?{urlencode(given)}" if given else "/"
 
 
 def _twin_of(options: ReadOptions) -> Callable[..., str]:

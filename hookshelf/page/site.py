@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
@@ -45,6 +45,7 @@ class Site:
     place: str  # what the archive is called
     zone: tzinfo  # in which times are shown, unless a page is asked for another
     twin: Twin
+    start: str = "/"  # the page that is opened first
     is_over: Event = field(default_factory=Event)
     figures: Figures = field(default_factory=Figures)
 
@@ -111,15 +112,11 @@ def _opened(site: Site) -> Response:
             HTTPStatus.FORBIDDEN,
             content_type="text/plain",
         )
-    response = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": _start(request.args)})
+    response = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": site.start})
     response.set_cookie(
         site.access.cookie, site.access.session, httponly=True, samesite="Strict", path="/"
     )
     return response
-
-
-def _start(given: Mapping[str, str]) -> str:
-    return "/" if not given.get("q") else f"/p?q={given['q']}"
 
 
 def _question(site: Site, **words: str) -> Question:

@@ -82,13 +82,18 @@ def test_ctrl_c_ends_it_and_leaves_nothing(folder_environ: dict[str, str], tmp_p
 
 @pytest.mark.slow
 def test_another_user_of_the_machine_gets_nothing(folder_environ: dict[str, str]) -> None:
-    with started(folder_environ, "--port", "0", "--json") as process:
+    range_of_may = ("--since", "2026-05-01", "--until", "2026-05-31")
+    with started(folder_environ, "--port", "0", "--json", *range_of_may) as process:
         assert process.stdout
         address = json.loads(process.stdout.readline())["url"]
         token = urlsplit(address).query
         for path in ("/", "/p?q=x", "/open", f"/?{token}", "/static/page.js"):
             assert asked(address, path).status == 403
         assert asked(address, "/", "hookshelf=1").status == 403
+        start = asked(address, f"/open?{token}").getheader("Location", "")
+        assert "since=2026-05-01T00%3A00" in start
+        assert "until=2026-06-01T00%3A00" in start
+        assert asked(address, start, opened(address)).status == 200
 
 
 @pytest.mark.slow
