@@ -40,10 +40,38 @@ def redacted(
     An event that holds a trace anywhere becomes a tombstone. What holds one outside of all events
     loses that text; where there is no telling what else it is, as in a form, the body goes whole.
     """
-    rows = to_rows(obj, key, source)
-    wanted = Selection(subject=traces.subject)
+    metadata = _metadata(obj, traces)
     is_in_body = traces.in_text(obj.body)
-    erased = [
+    is_in_metadata = len(metadata) < len(obj.metadata)
+    if traces.in_texts and not (is_in_body or is_in_metadata):
+        return None  # what no text of it holds is the subject of none of its events
+    rows = to_rows(obj, key, source)
+    erased = _erased(rows, traces, is_in_body)
+    if not (erased or is_in_body or is_in_metadata):
+        return None
+    body = _left(obj.body, rows, erased, traces)
+    if body != obj.body:
+        metadata = _without_signature(metadata, source)
+    if not is_same(obj, key):
+        metadata["verdict"] = "bad"
+    metadata["redacted"] = sha256(body).hexdigest()
+    kept = ArchiveObject(obj.key, body, obj.content_type, dict(sorted(metadata.items())))
+    return Redacted(kept, len(erased))
+
+
+def _left(body: bytes, rows: Sequence[Row], erased: Sequence[Row], traces: Traces) -> bytes:
+    left = _body(body, rows, erased, traces)
+    if left is not None and is_json(left) and traces.in_text(left):
+        left = _without_texts(left, traces)
+    if left is None or traces.in_text(left):
+        return _tombstone((erased or rows)[0], traces)
+    return left
+
+
+def _erased(rows: Sequence[Row], traces: Traces, is_in_body: bool) -> list[Row]:
+    """The events that are about the person, or hold a trace."""
+    wanted = Selection(subject=traces.subject)
+    return [
         row
         for row in rows
         if row.is_event
@@ -52,21 +80,6 @@ def redacted(
             or (is_in_body and traces.in_text(row.data or ""))
         )
     ]
-    metadata = _metadata(obj, traces)
-    if not erased and not is_in_body and len(metadata) == len(obj.metadata):
-        return None
-    body = _body(obj.body, rows, erased, traces)
-    if body is not None and is_json(body) and traces.in_text(body):
-        body = _without_texts(body, traces)
-    if body is None or traces.in_text(body):
-        body = _tombstone((erased or rows)[0], traces)
-    if body != obj.body:
-        metadata = _without_signature(metadata, source)
-    if not is_same(obj, key):
-        metadata["verdict"] = "bad"
-    metadata["redacted"] = sha256(body).hexdigest()
-    kept = ArchiveObject(obj.key, body, obj.content_type, dict(sorted(metadata.items())))
-    return Redacted(kept, len(erased))
 
 
 def _metadata(obj: ArchiveObject, traces: Traces) -> dict[str, str]:

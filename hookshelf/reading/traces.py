@@ -10,13 +10,15 @@ from __future__ import annotations
 import html
 import quopri
 import re
-from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from binascii import a2b_base64
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, unquote_plus
 
 from hookshelf.reading.errors import BadQuestion
 
 _DEPTH = 4  # readings of what a reading gave
+_LEAST_READ, _MOST_READ = 2_000_000, 8  # characters in all; of long texts, as many times as long
 _SHORTEST = 8  # characters of what may be looked for in texts: `42` is in nearly all of them
 # What would make it a part of another address, name or number.
 _BEFORE = r"(?<![\w.+-])"
@@ -25,6 +27,7 @@ _AFTER = r"(?![\w-]|\.\w)"
 _JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _QUOTED_PRINTABLE = re.compile(r"=(?:[0-9A-Fa-f]{2}|\r?\n)")
+_HEX = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")  # ids and hashes
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
 _PRINTABLE = bytes([*b"\t\r\n", *range(0x20, 0x7F)])
 
@@ -48,7 +51,7 @@ class Traces:
         """Whether it is in a text; never, where it is too short to be looked for."""
         if not self.in_texts:
             return False
-        return self._is_in(text if isinstance(text, str) else _decoded(text), _DEPTH, set())
+        return self._is_in(text if isinstance(text, str) else _decoded(text))
 
     def in_value(self, value: str) -> bool:
         """Whether a value of metadata is it, or holds it."""
@@ -58,30 +61,53 @@ class Traces:
         """Whether a value is it, or holds it."""
         return any(map(self.in_value, metadata.values()))
 
-    def _is_in(self, text: str, depth: int, seen: set[str]) -> bool:
-        if text in seen:
-            return False
-        seen.add(text)
-        lower = text.lower()
-        if self._plain in lower and self._exact.search(lower):
-            return True
-        if not depth:
-            return False
-        return any(self._is_in(each, depth - 1, seen) for each in _readings(text)) or any(
-            self._is_in(_decoded(each), depth - 1 if _is_text(each) else 0, seen)
-            for each in self._from_base64(text)
-        )
+    def _is_in(self, text: str) -> bool:
+        """Plain readings first, those of readings after them, until enough was read."""
+        seen: set[str] = set()
+        left = max(_LEAST_READ, _MOST_READ * len(text))
+        waiting: deque[tuple[Iterable[str], int]] = deque([([text], _DEPTH)])
+        while waiting:
+            readings, depth = waiting.popleft()
+            for reading in readings:
+                if self._is_plain(reading):
+                    return True
+                left -= len(reading)
+                if left < 0:
+                    return False
+                if depth and reading not in seen:
+                    seen.add(reading)
+                    waiting.append((_readings(reading), depth - 1))
+                    waiting.append((self._from_base64(reading), depth - 1))
+        return False
 
-    def _from_base64(self, text: str) -> Iterator[bytes]:
+    def _is_plain(self, text: str) -> bool:
+        lower = text.lower()
+        return self._plain in lower and self._exact.search(lower) is not None
+
+    def _from_base64(self, text: str) -> Iterator[str]:
         """What may be base64 in a text, from each of the four places where it may begin.
 
-        A path, or the name of a field, may come right before it.
+        A path, or the name of a field, may come right before it. Of what is no text the reading is
+        given only where it holds the plain text: it is not worth to be read again.
         """
-        for encoded in self._base64.findall(re.sub(r"\s", "", text)):
+        runs = self._base64.findall(text)
+        if "\n" in text:  # as mail wraps it
+            runs += self._base64.findall("".join(map(str.strip, text.splitlines())))
+        for encoded in runs:
+            if _HEX.fullmatch(encoded):
+                continue
+            plain = encoded.translate(_FROM_URL_SAFE)
             for start in range(4):
-                part = encoded[start:].translate(_FROM_URL_SAFE)
-                part = part[:-1] if len(part) % 4 == 1 else part
-                yield b64decode(part + "=" * (-len(part) % 4))
+                end = len(plain) - (len(plain) - start) % 4
+                body = a2b_base64(plain[start:end] + _rest(plain[end:]))
+                decoded = body.decode("utf-8", "replace")
+                if _is_text(body) or self._plain in decoded.lower():
+                    yield decoded
+
+
+def _rest(encoded: str) -> str:
+    """The last two or three characters, filled up; one alone says nothing."""
+    return encoded + "=" * (4 - len(encoded)) if len(encoded) > 1 else ""
 
 
 def _readings(text: str) -> Iterator[str]:
