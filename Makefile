@@ -25,8 +25,8 @@ test: lint ## for every save: lint, types, and all tests but the slow and the he
 test-slow: $(VENV)/test.done ## the slow ones that need nothing but Python and what pip installs
 	$(PYTEST) -m "slow and not heavy"
 
-test-all: lint ## everything
-	$(PYTEST)
+test-all: lint ## everything, and 2,000 examples of each property
+	$(PYTEST) --hypothesis-profile=thorough
 
 faults: $(VENV)/test.done ## whatever fails, through every entry point, in one table
 	$(PYTEST) tests/faults --fault-table -m "not heavy"

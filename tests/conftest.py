@@ -77,6 +77,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("ours")
+# `make test-all` asks for it by --hypothesis-profile, which pytest reads after this file.
+hypothesis.settings.register_profile(
+    "thorough", parent=hypothesis.settings.get_profile("ours"), max_examples=2_000
+)
 
 
 # Fixtures that start a server or another process. `make mutants` leaves out what asks for them.

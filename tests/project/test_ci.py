@@ -99,7 +99,7 @@ def test_every_test_runs_for_a_save_or_in_ci_or_is_heavy() -> None:
         f'{pytest_} -m "not slow and not heavy"',
     ]
     assert would_run("test-slow") == [f'{pytest_} -m "slow and not heavy"']
-    assert would_run("test-all")[-1] == pytest_
+    assert would_run("test-all")[-1] == f"{pytest_} --hypothesis-profile=thorough"
 
 
 def test_linting_installs_every_extra_of_the_package() -> None:
