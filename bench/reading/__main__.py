@@ -23,7 +23,7 @@ figures: {", ".join(FIGURES)}
 
 examples:
   python -m bench.reading                                   everything, in up to 20 minutes
-  python -m bench.reading --only find_on_disk --only shell  some of it
+  python -m bench.reading --only find_on_disk --only verify  some of it
   python -m bench.reading --scale 0.01                      quick, to see that it works
   python -m bench.reading --json > reading.json             one JSON object, no tables
 

@@ -394,7 +394,9 @@ def test_a_pulled_archive_has_what_is_left(environ, tmp_path):
         again = CliRunner().invoke(main, ["pull", str(folder), *arguments], env=environ)
 
         assert done.exit_code == 0, done.output
-        assert "2 there already" in again.stdout or arguments, again.output
+        # Of a folder's log no hash says that it is the same.
+        there_already = 2 if "ARCHIVE_FOLDER" in environ else 5
+        assert f"{there_already} there already" in again.stdout or arguments, again.output
         assert {line.state for line in archive_of(there, NOW).verify()} == {"redacted"}
         assert found(archive_of(there, NOW), OTHERS[0]) == found(
             archive_of(environ, NOW), OTHERS[0]

@@ -400,5 +400,5 @@ def test_ctrl_c_takes_the_token_out_again(deployed: Deployed, aws_shell: str) ->
 
     assert during.keys() == {"validToken", canary.VARIABLE}
     assert deployed.variables() == {"validToken": MEMBER}
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert said.splitlines()[-1] == "Aborted!"
