@@ -150,7 +150,8 @@ def test_two_writers_at_once_lose_nothing_of_each_other(shelf, first, second, tm
     killing.DO["compact"](shelf.archive())
     shelf.receive(5)
     shelf.receive(0, late=True)  # into a day that has a file
-    requests = requests_of(shelf.copy(tmp_path / "whole").environ, moment(NOW), killing.DO[first])
+    whole = shelf.copy(tmp_path / "whole").environ
+    requests = len(requests_of(whole, moment(NOW), killing.DO[first]))
     for at in range(2, requests, max(requests // 5, 1)):
         each = shelf.copy(tmp_path / f"at-{at}")
         store = hooked(lambda each=each: killing.DO[second](each.archive()), at)
