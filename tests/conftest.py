@@ -34,7 +34,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import boto3  # noqa: E402  (it reads the environment above)
 import botocore.loaders  # noqa: E402
-from moto.server import ThreadedMotoServer  # noqa: E402
+from support import moto_server  # noqa: E402
 from support.canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
 from support.project import CREDENTIALS, aws_environ, reset  # noqa: E402
 from support.s3_servers import missing_of_ceph, new_bucket, radosgw, rclone  # noqa: E402
@@ -117,11 +117,8 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     """An S3 server over real HTTP. It checks no signature."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server.serving() as endpoint:
+        yield endpoint
     assert in_moto() == []
 
 
@@ -201,9 +198,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
     """A server for all of AWS that we deploy to; support/aws_server.py says what it lacks."""
-    from support.aws_server import serving  # CloudFormation's models take a second to load
+    import support.aws_server  # noqa: F401  (CloudFormation's models take a second to load)
 
-    with serving() as endpoint:
+    with moto_server.serving() as endpoint:
         yield endpoint
 
 

@@ -7,8 +7,6 @@ appears under its name once it is whole, so that what is there need not come aga
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import md5
 from pathlib import Path
@@ -27,7 +25,7 @@ from hookshelf.reading.checking import Kept, is_altered
 from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.files import listed_files
 from hookshelf.reading.lookup import within
-from hookshelf.reading.scratch import UNFINISHED, clear_unfinished
+from hookshelf.reading.scratch import clear_unfinished, write_whole
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.store import StoredFile
 from hookshelf.reading.values import ArchivedDelivery, Pulled, Read, Stream
@@ -71,8 +69,8 @@ class Folder:
         if not self._dry_run:
             key = _left(delivery.key) if "redacted" in metadata else delivery.key
             path = self._path(delivery.bucket, key)
-            self._write(path.with_name(path.name + _META), [json.dumps(meta, indent=1).encode()])
-            self._write(path, [body])
+            write_whole(path.with_name(path.name + _META), [json.dumps(meta, indent=1).encode()])
+            write_whole(path, [body])
         return Pulled(delivery.bucket, delivery.key, len(body), state)
 
     def _has(self, delivery: ArchivedDelivery) -> bool:
@@ -92,7 +90,7 @@ class Folder:
             return Pulled(bucket.name, entry.key, entry.size, "there")
         if not self._dry_run:
             starts = range(0, entry.size, _PART)
-            self._write(path, (bucket.store.range(read, entry, at, _PART) for at in starts))
+            write_whole(path, (bucket.store.range(read, entry, at, _PART) for at in starts))
         return Pulled(bucket.name, entry.key, entry.size, "pulled")
 
     def _path(self, bucket: str, key: str) -> Path:
@@ -100,20 +98,6 @@ class Folder:
         if not path.parent.resolve().is_relative_to(self._root):
             raise BadQuestion(f"{path.parent} is a link that leads out of {self._root}")
         return path
-
-    def _write(self, path: Path, parts: Iterator[bytes] | list[bytes]) -> None:
-        """Whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for part in parts:
-                    file.write(part)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
 
 
 def _left(key: str) -> str:

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,20 @@ def temporary_folder(owner: object) -> Path:
     folder = tempfile.mkdtemp(prefix=PREFIX)
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def write_whole(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file, its folders too, whole or not at all; readable by everybody. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(parts)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def clear_left_over() -> int:

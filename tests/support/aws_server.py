@@ -21,8 +21,7 @@ Its state is moto's own, which all servers of one process share. POST /moto-api/
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -44,22 +43,9 @@ from moto.logs.models import LogGroup
 from moto.s3.exceptions import S3AccessDeniedError
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
-from moto.server import ThreadedMotoServer
 from moto.sns.models import Topic, sns_backends
 
 Json = dict[str, Any]
-
-
-@contextmanager
-def serving() -> Iterator[str]:
-    """Serve on a free port of 127.0.0.1; the URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
 
 
 def around(owner: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

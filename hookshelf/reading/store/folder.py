@@ -8,8 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ from chalicelib.delivery import ArchiveObject
 from chalicelib.settings import Settings
 from chalicelib.store import NotFound, Unreadable, check_prefix
 from hookshelf.reading.errors import Gone, Taken
-from hookshelf.reading.scratch import UNFINISHED
+from hookshelf.reading.scratch import write_whole
 from hookshelf.reading.store import StoredFile, Version
 from hookshelf.reading.values import Read
 
@@ -99,7 +97,7 @@ class ReadingFolder:
         read.add(requests=1)
         with _reading(), self._locked():
             self._check(key, replacing)
-            _write(self._root / key, body)
+            write_whole(self._root / key, _parts(body))
             put = self._entry(key)
         assert put is not None
         return put
@@ -118,8 +116,8 @@ class ReadingFolder:
         meta = {"content-type": obj.content_type} | dict(obj.metadata)
         with _reading(), self._locked():
             self._check(obj.key, replacing)
-            _write(self._root / (obj.key + _META), json.dumps(meta, indent=1).encode())
-            _write(self._root / obj.key, obj.body)
+            write_whole(self._root / (obj.key + _META), [json.dumps(meta, indent=1).encode()])
+            write_whole(self._root / obj.key, [obj.body])
 
     def versions(self, read: Read, prefix: str = "") -> Iterator[Version]:
         """See ReadingStore.versions. Of an object there is one; what was left was never one."""
@@ -185,22 +183,12 @@ class ReadingFolder:
             yield
 
 
-def _write(path: Path, body: bytes | Path) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(body, Path):
-                with body.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
-            else:
-                file.write(body)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _parts(body: bytes | Path) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    with body.open("rb") as file:
+        yield from iter(lambda: file.read(1 << 20), b"")
 
 
 def _bytes(path: str) -> bytes:
