@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-BUDGET = 0.15  # seconds that a page waits for figures
+BUDGET = 0.05  # seconds that a page waits for figures
 _OLD = 600.0  # seconds after which they are counted again, though nothing says that they changed
 _KEPT = 32  # questions whose figures are remembered
 _RECENT = 3  # timelines through which somebody may be scrolling

@@ -12,7 +12,7 @@ from waitress.server import create_server
 
 from chalicelib.errors import MisuseError
 from hookshelf.page.access import LAUNCH, Access
-from hookshelf.page.site import MOST_LIVE, Site, warm_up, wsgi_app
+from hookshelf.page.site import MOST_LIVE, Site, compile_templates, warm_up, wsgi_app
 from hookshelf.settings import LOOPBACK
 
 USUAL_PORT = 8484  # always the same where it is free, so that a link that was kept opens again
@@ -70,6 +70,7 @@ def serve(site: Site, bound: socket.socket, is_serving: Callable[[], object]) ->
         send_bytes=1,  # at once: what is live does not wait for more
         ident="",
     )
+    compile_templates(app)  # whoever is told the address asks at once
     Thread(target=warm_up, args=[app], daemon=True).start()
     is_serving()
     try:

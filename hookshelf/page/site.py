@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
@@ -79,10 +79,17 @@ def wsgi_app(site: Site) -> Flask:
     return app
 
 
+def compile_templates(app: Flask, names: Iterable[str] = ("overview", "base", "macros")) -> None:
+    """Compile some templates, at first those of the page that is opened first."""
+    for name in names:
+        app.jinja_env.get_template(f"{name}.html")
+
+
 def warm_up(app: Flask) -> None:
-    """Load what the first page needs, and begin to count, before somebody asks for it."""
+    """Begin to count, and load what other pages need, before somebody asks for it."""
     with app.test_request_context("/"):
         app.view_functions["overview"]()
+    compile_templates(app, [view.name for view in views()])
 
 
 def _route(app: Flask, path: str, name: str, answer: Callable[..., Any]) -> None:

@@ -115,10 +115,17 @@ class Scan:
             "CREATE VIEW events AS SELECT app, strftime(arrived, '%Y-%m') AS month, "
             f"* EXCLUDE (app) FROM rows WHERE {literal(selection)}"
         )
+        # A window over all events takes many times as long, and all their bytes in memory. Hashes
+        # that come once are of events that come once; the others may be repeats, and are compared.
         self.sql.execute(
-            "CREATE VIEW events_once AS SELECT * EXCLUDE (nth) FROM (SELECT *, "
+            "CREATE VIEW events_once AS WITH "
+            "hashed AS NOT MATERIALIZED (SELECT *, hash(app, type, id) AS hash FROM events), "
+            "again AS MATERIALIZED (SELECT hash FROM hashed GROUP BY hash HAVING count(*) > 1) "
+            "SELECT * EXCLUDE (hash), 1::BIGINT AS times FROM hashed ANTI JOIN again USING (hash) "
+            "UNION ALL SELECT * EXCLUDE (hash, nth) FROM (SELECT *, "
             "count(DISTINCT (bucket, delivery, position)) OVER same AS times, "
-            f"row_number() OVER (same ORDER BY {_PREFERENCE}) AS nth FROM events "
+            f"row_number() OVER (same ORDER BY {_PREFERENCE}) AS nth "
+            "FROM hashed SEMI JOIN again USING (hash) "
             "WINDOW same AS (PARTITION BY app, type, id)) WHERE nth = 1"
         )
         self.sql.execute(

@@ -125,7 +125,7 @@
     } catch { /* the server has gone */ return; }
     again(Math.min(wait * 1.5, 10000));
   };
-  again(400);
+  again(200);
 
   // --- live
 

@@ -116,8 +116,7 @@ def _deliveries(question: Question) -> dict[tuple[str, str], int]:
     conditions = [f"arrived {op} '{at:%Y-%m-%d %H:%M:%S.%f}'" for op, at in bounds if at]
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = question.archive.query(
-        f"SELECT {_ARRIVED}, app, count(DISTINCT (bucket, delivery)) FROM deliveries {where} "
-        "GROUP BY ALL ORDER BY ALL",
+        f"SELECT {_ARRIVED}, app, count(*) FROM deliveries {where} GROUP BY ALL ORDER BY ALL",
         app=question.app,
     )
     return {(day, app): count for day, app, count in rows}
