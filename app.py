@@ -9,9 +9,9 @@ from chalicelib import guards, receive, routes
 from chalicelib.gateway import gateway
 from chalicelib.prepare import prepare
 from chalicelib.responses import Response
+from chalicelib.settings import LambdaEnviron
 
-# In Lambda the environment never changes, and a plain copy is read without decoding it each time.
-LAMBDA_ENVIRON = dict(os.environ) if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else {}
+LAMBDA_ENVIRON = LambdaEnviron(os.environ if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else {})
 
 
 def environ() -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 from chalicelib import secrets
 from chalicelib.deadline import Deadline
-from chalicelib.settings import ROOT, SettingError
+from chalicelib.settings import ROOT, SettingError, read_once
 from chalicelib.sources import Keys, Source, source_named, source_names, source_of
 from chalicelib.types import SignatureMode
 
@@ -43,7 +43,7 @@ class _File(NamedTuple):
 
 class _Kept(NamedTuple):
     entry: Mapping[str, Any]  # the same object until the file changes
-    referred: Mapping[str, str]  # see secrets.env_references
+    referred: Mapping[str, str]  # the values of secrets.env_references when it was read
     app: App
 
 
@@ -93,7 +93,7 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
     if (
         kept is None
         or kept.entry is not entry
-        or kept.referred != secrets.env_references(entry, environ)
+        or any(environ.get(name, "") != value for name, value in kept.referred.items())
     ):
         with located(environ):
             app = read_app(name, entry, lambda text: secrets.resolve(text, environ, deadline))
@@ -103,6 +103,7 @@ def app_named(name: str, environ: Mapping[str, str], deadline: Deadline | None =
     return kept.app
 
 
+@read_once
 def apps_file(environ: Mapping[str, str]) -> str:
     """Where the apps file is, or would be: without APPS_FILE it may be missing."""
     return os.path.join(ROOT, environ.get("APPS_FILE", "").strip() or DEFAULT_FILE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 
@@ -18,4 +19,13 @@ class _EcdsaSha256(ECDSA):
         pass
 
 
-ECDSA_SHA256 = _EcdsaSha256()
+_ECDSA_SHA256 = _EcdsaSha256()
+
+
+def is_signed(key: EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` (ASN.1 DER) is this key's of SHA-256 of `message`."""
+    try:
+        key.verify(signature, message, _ECDSA_SHA256)
+    except InvalidSignature:
+        return False
+    return True

@@ -69,8 +69,9 @@ class Gateway:
         elif request.get("httpMethod") not in METHODS:
             response = responses.METHOD_NOT_ALLOWED
         else:
-            variables = event.get("stageVariables") or local.stage_variables(self._environ())
-            response = view({**event, "stageVariables": variables}, context)
+            if not event.get("stageVariables"):
+                event = {**event, "stageVariables": local.stage_variables(self._environ())}
+            response = view(event, context)
         body = response.body if isinstance(response.body, str) else _json(dict(response.body))
         return {
             "statusCode": response.status,

@@ -27,6 +27,8 @@ from chalicelib.settings import BucketPath, SettingError, Settings
 from chalicelib.store import PUT_TIMEOUT, NameTaken, NotStored, open_store
 from chalicelib.types import Verdict
 
+_REQUEST_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+
 
 class Arrival:
     """One request or invoke on its way: when it came, how long it may take, what is logged of it.
@@ -50,7 +52,7 @@ class Arrival:
         self.environ = environ
         self.arrived = arrived
         self.stage_variables = stage_variables
-        is_plain = isinstance(request_id, str) and re.fullmatch(r"[\w-]{1,64}", request_id, re.A)
+        is_plain = isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id)
         self.request_id = str(request_id) if is_plain else ""
         # What the log line will say; nothing a sender wrote goes in unchecked.
         self.log_fields: dict[str, Any] = {"request_id": self.request_id}

@@ -45,5 +45,6 @@ def line(level: int, message: str, **fields: Any) -> None:
     logger = logging.getLogger("hookshelf")
     if logger.isEnabledFor(level):
         # Not logger.log, which looks for the line of code that called it: nobody reads that.
-        record = logger.makeRecord("hookshelf", level, "", 0, message, (), None, extra=fields)
+        record = logging.LogRecord("hookshelf", level, "", 0, message, (), None)
+        vars(record).update(fields)
         logger.handle(record)

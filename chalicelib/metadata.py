@@ -33,14 +33,14 @@ def describe(
     `keep` names the request headers to keep, most important first: what is left out is left out
     from the end. `reason` says why a rejected delivery was refused.
     """
-    facts = {
+    kept = {
         "layout": LAYOUT,
         "source": source,
         "verdict": verdict,
         "arrived": delivery.arrived.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "reason": reason,
     }
-    kept = {name: encode(value) for name, value in facts.items() if value}
+    if reason:
+        kept["reason"] = encode(reason)
     headers = delivery.headers
     wanted = {_HEADER + name: _encoded(headers[name]) for name in keep if name in headers}
     wanted["request-id"] = _encoded(delivery.request_id)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from chalicelib.apps import entries
-from chalicelib.settings import SettingError
+from chalicelib.settings import SettingError, read_once
 from chalicelib.sources import source_names
 from chalicelib.tokens import variable_name
 
@@ -32,26 +33,23 @@ def metric_fields(
 
     `app` is only one that may be delivered to; `stage_variables` are API Gateway's.
     """
-    namespace = environ.get("METRICS_NAMESPACE", "").strip()
+    namespace = _namespace(environ)
     if not namespace:
         return {}
     # Dimensions have to be text, which the log line's own status is not.
     fields: dict[str, Any] = {"Responses": 1, "Status": str(status)}
-    directives = [_directive(namespace, "Responses", [["Status"]])]
     if app:
         fields["App"] = app if is_known(app, environ, stage_variables) else OTHER
-        directives[0]["Dimensions"].append(["App", "Status"])
     if unconfigured:
         fields["Unconfigured"] = 1
-        directives.append(_directive(namespace, "Unconfigured", [[]]))
-    return fields | _embedded(arrived, directives)
+    return fields | _embedded(arrived, _of_response(namespace, bool(app), unconfigured))
 
 
 def metric(
     environ: Mapping[str, str], at: datetime, name: str, **dimensions: str
 ) -> dict[str, Any]:
     """The fields that count one thing that happened, where METRICS_NAMESPACE asks for it."""
-    namespace = environ.get("METRICS_NAMESPACE", "").strip()
+    namespace = _namespace(environ)
     if not namespace:
         return {}
     directive = _directive(namespace, name, [list(dimensions)])
@@ -64,7 +62,7 @@ def is_known(
     """Whether the operator, or we, have named an app. CloudWatch bills each name as a metric, and
     whoever holds the stage's token can make names up.
     """
-    if app == environ.get("DIRECT_APP", "").strip() or app in source_names():
+    if app in source_names() or app == environ.get("DIRECT_APP", "").strip():
         return True
     if stage_variables and variable_name(app) in stage_variables:
         return True
@@ -72,6 +70,20 @@ def is_known(
         return app in entries(environ)
     except SettingError:
         return False
+
+
+@read_once
+def _namespace(environ: Mapping[str, str]) -> str:
+    return environ.get("METRICS_NAMESPACE", "").strip()
+
+
+@lru_cache(maxsize=8)
+def _of_response(namespace: str, has_app: bool, unconfigured: bool) -> list[dict[str, Any]]:
+    dimensions = [["Status"], ["App", "Status"]] if has_app else [["Status"]]
+    directives = [_directive(namespace, "Responses", dimensions)]
+    if unconfigured:
+        directives.append(_directive(namespace, "Unconfigured", [[]]))
+    return directives
 
 
 def _embedded(at: datetime, directives: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache, wraps
+from typing import Any, NamedTuple, TypeVar
 
 from chalicelib.errors import MisuseError
 from chalicelib.keys import is_path
+
+Value = TypeVar("Value")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # where app.py is
 
@@ -45,6 +47,32 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _ACCESS_POINT = (
     r"(?P<bucket>arn:aws[a-z-]*:s3:[a-z0-9-]+:\d{12}:accesspoint/[a-z0-9-]{3,50})(?:/(?P<path>.*))?"
 )
+
+
+class LambdaEnviron(dict[str, str]):
+    """The environment of a Lambda container, which never changes: what is read of it is kept."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.kept: dict[Callable[..., Any], Any] = {}  # by what has read it
+
+
+def read_once(read: Callable[[Mapping[str, str]], Value]) -> Callable[[Mapping[str, str]], Value]:
+    """Let `read` look at a LambdaEnviron only once, and at any other environment each time.
+
+    What it raises is not kept.
+    """
+
+    @wraps(read)
+    def reader(environ: Mapping[str, str]) -> Value:
+        if not isinstance(environ, LambdaEnviron):
+            return read(environ)
+        if read not in environ.kept:
+            environ.kept[read] = read(environ)
+        value: Value = environ.kept[read]
+        return value
+
+    return reader
 
 
 class SettingError(MisuseError):
@@ -111,6 +139,7 @@ def parse_bucket_path(text: str) -> BucketPath | None:
     return BucketPath(bucket, path) if is_path(path) else None
 
 
+@read_once
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """The settings in `environ`, checked once for each combination of values.
 

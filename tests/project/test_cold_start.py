@@ -230,6 +230,32 @@ def test_in_lambda_garbage_is_collected_again_and_a_file_of_ca_roots_is_named(in
     assert done.stdout.split() == ["True", roots or next(iter(there), "None")]
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="Linux alone lets a process choose"
+)
+def test_in_lambda_all_that_a_delivery_needs_takes_turns_on_one_core(in_lambda):
+    program = """
+import os, sys
+import json, pathlib
+from app import app
+assert app(json.load(sys.stdin), None)["statusCode"] == 200
+threads = [int(task.name) for task in pathlib.Path("/proc/self/task").iterdir()]
+print(*(sorted(os.sched_getaffinity(thread)) for thread in threads), sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env=in_lambda | {"PATH": os.environ["PATH"]},
+        input=EVENT,
+        capture_output=True,
+        check=True,
+    )
+
+    this, obstore = map(json.loads, done.stdout.splitlines())
+    assert this == obstore
+    assert len(this) == 1
+
+
 @pytest.mark.parametrize("reference", ["ssm:/name", "secretsmanager:name"])
 def test_in_lambda_no_secret_is_looked_up_before_it_is_needed(in_lambda, tmp_path, reference):
     apps_file = tmp_path / "apps.json"

@@ -24,7 +24,7 @@ from support.project import CREDENTIALS, PROJECT, TOKEN
 from app import app
 from chalicelib import apps, models, responses
 from chalicelib.delivery import Delivery
-from chalicelib.settings import SettingError
+from chalicelib.settings import LambdaEnviron, SettingError
 from chalicelib.sources import source_named, source_names
 from chalicelib.types import Verdict
 
@@ -95,6 +95,15 @@ def test_a_changed_file_counts_from_the_next_delivery_on(write: FILES) -> None:
     file.write_text(json.dumps({"shop": github("newer")}))
 
     assert (before, deliver("shop", "newer")[0]) == (403, 200)
+
+
+def test_in_lambda_a_changed_file_counts_too(write: FILES) -> None:
+    file = write(json.dumps({"shop": github("old")}))
+    environ = LambdaEnviron(os.environ)
+    before = apps.app_named("shop", environ).keys.secrets
+    file.write_text(json.dumps({"shop": github("newer")}))
+
+    assert (before, apps.app_named("shop", environ).keys.secrets) == ((b"old",), (b"newer",))
 
 
 def test_the_secret_of_one_app_is_worth_nothing_at_another(write: FILES) -> None:
@@ -512,6 +521,17 @@ def test_a_variable_that_is_set_at_last_is_found(
     monkeypatch.setenv("SHOP_SECRET_LATER", "at-last")
 
     assert (before, deliver("shop", "at-last")[0]) == (503, 200)
+
+
+def test_a_changed_variable_counts_from_the_next_delivery_on(
+    write: FILES, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_SECRET", "old")
+    write(json.dumps({"shop": github("env:SHOP_SECRET")}))
+    before = deliver("shop", "newer")[0]
+    monkeypatch.setenv("SHOP_SECRET", "newer")
+
+    assert (before, deliver("shop", "newer")[0]) == (403, 200)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import CLIENTS
 
-from chalicelib.settings import BucketPath, SettingError, from_environment, parse_bucket_path
+from chalicelib.settings import (
+    BucketPath,
+    LambdaEnviron,
+    SettingError,
+    from_environment,
+    parse_bucket_path,
+)
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/never-to-be-seen"
 SESSION = "FwoGZXIvYXdzEBYaD/never-to-be-seen-either"
@@ -233,3 +239,28 @@ def test_an_endpoint_with_a_password_is_not_shown_when_it_is_refused():
 
 def read(**environ):
     return from_environment(environ)
+
+
+# --- in Lambda
+
+
+def test_the_environment_of_lambda_is_read_once():
+    environ = LambdaEnviron({"ARCHIVE_BUCKETS": "events"})
+    settings = from_environment(environ)
+    environ["ARCHIVE_BUCKETS"] = "team"  # as nobody can in Lambda
+
+    assert from_environment(environ) is settings
+
+
+def test_each_environment_of_lambda_is_read_for_itself():
+    first, second = (LambdaEnviron({"ARCHIVE_BUCKETS": name}) for name in ("events", "team"))
+
+    assert from_environment(first) != from_environment(second)
+
+
+def test_a_wrong_setting_is_wrong_for_each_delivery_in_lambda():
+    environ = LambdaEnviron({})
+
+    for _ in range(2):
+        with pytest.raises(SettingError, match="ARCHIVE_BUCKETS is not set"):
+            from_environment(environ)
