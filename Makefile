@@ -71,8 +71,8 @@ smoke-aws: $(VENV)/run.done ## check on AWS what only AWS can show, and remove i
 screenshot: $(VENV)/test.done ## docs/browse.png anew, which a test says is stale; it needs a Chromium
 	@PYTHONPATH=tests $(BIN)/python -m support.screenshot
 
-bench: $(VENV)/test.done ## what receiving costs beside its peers, at most 40 minutes; ARGS=--help
-	@$(BIN)/python -m bench.receive $(ARGS)
+bench: $(VENV)/test.done ## every bench, then the table of docs/proof.md and the charts; ARGS=--help
+	@$(BIN)/python -m bench $(ARGS)
 
 PINS := --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
 
