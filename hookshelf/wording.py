@@ -8,6 +8,12 @@ from datetime import date, timedelta
 _GAPS = 3  # that are named
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `1,234 files`, `2 deliveries`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def in_bytes(count: float) -> str:
     """`812 bytes`, `14.6 MB`."""
     if count < 1000:
@@ -33,8 +39,8 @@ def gaps_in_words(gaps: Sequence[tuple[date, date]]) -> str:
     days = sum((end - start).days + 1 for start, end in gaps)
     longest = sorted(sorted(gaps, key=lambda gap: gap[0] - gap[1])[:_GAPS])
     named = (f"{start}" if start == end else f"{start} to {end}" for start, end in longest)
-    more = f" and {len(gaps) - _GAPS:,} times more" if len(gaps) > _GAPS else ""
-    return f"{days:,} day{'s' * (days > 1)} (UTC): {', '.join(named)}{more}"
+    more = f" and {len(gaps) - _GAPS:,} more" if len(gaps) > _GAPS else ""
+    return f"{counted(days, 'day')} (UTC): {', '.join(named)}{more}"
 
 
 def short_hash(delivery: str) -> str:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from chalicelib.errors import MisuseError
 from hookshelf.commands._options import ReadOptions
 from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read
+from hookshelf.reading.words import read_in_words
 from hookshelf.terminal import show, show_progress
-from hookshelf.wording import gaps_in_words, in_bytes
+from hookshelf.wording import counted, gaps_in_words
 
 if TYPE_CHECKING:
     from hookshelf import Archive
-
-MANY_RAW = 1_000  # deliveries read one by one; from here on compacting them is worth a hint
 
 
 def event_at(archive: Archive, delivery: ArchivedDelivery, number: int) -> ArchivedEvent:
@@ -46,14 +45,10 @@ def opened(options: ReadOptions) -> Archive:
 
 def show_read(read: Read, options: ReadOptions, *, hint: bool = True) -> None:
     """Say on stderr, last, what was read for what was printed."""
-    words = (
-        f"Read {read.files:,} files, {read.raw_objects:,} raw objects, {in_bytes(read.bytes)}, "
-        f"{read.requests:,} requests, {read.ms:,.0f} ms."
-    )
-    if hint and read.raw_objects >= MANY_RAW:
+    if hint and read.is_slow:
         compact = go_on(options, "compact")
         show(f"Deliveries were read one by one. Quick from then on:  {compact}", err=True)
-    show(json.dumps(read.as_json()) if options.as_json else words, err=True)
+    show(json.dumps(read.as_json()) if options.as_json else read_in_words(read), err=True)
 
 
 def go_on(options: ReadOptions, *words: str) -> str:
@@ -92,14 +87,18 @@ def absence(archive: Archive, options: ReadOptions) -> Iterator[str]:
             continue
         first, last = (day.astimezone(options.tz) for day in (part.first, part.last))
         yield (
-            f"  {part.stream}: {part.deliveries:,} deliveries that arrived from "
+            f"  {part.stream}: {counted(part.deliveries, 'delivery')} that arrived from "
             f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
         )
         if part.gaps:
             yield f"    nothing arrived on {gaps_in_words(part.gaps)}"
     refused = len(list(archive.refused(since=options.since, until=options.until)))
     if refused:
-        yield f"{refused:,} refused deliveries are not among them: {go_on(options, 'refused')}"
+        is_or_are = "is" if refused == 1 else "are"
+        yield (
+            f"{counted(refused, 'refused delivery')} {is_or_are} not among them: "
+            f"{go_on(options, 'refused')}"
+        )
 
 
 def in_states(counts: Mapping[str, int], words: Mapping[str, str]) -> str:

@@ -102,6 +102,12 @@ class Question:
         digest = event.delivery.rpartition("-")[2].partition(".")[0]
         return self.url(f"/d/{digest}", key=event.delivery)
 
+    def clock(self, moment: datetime) -> str:
+        """`2026-05-03 14:00:00 +02:00`, or `… UTC`: a moment in the time zone of the page."""
+        text = moment.astimezone(self.tz).isoformat(sep=" ", timespec="seconds")
+        day_and_time, offset = text[:19], text[19:]
+        return f"{day_and_time} {'UTC' if self.tz is UTC else offset}"
+
     def command(self, name: str, *arguments: str, **options: str | None) -> str:
         """The command line that answers the same, ready to paste; empty where none can be typed."""
         given = {"since": self.given.get("since"), "until": self.given.get("until"), **options}

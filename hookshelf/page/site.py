@@ -20,20 +20,19 @@ from werkzeug.exceptions import BadGateway, BadRequest, HTTPException, NotFound,
 from hookshelf.page.access import HEADERS, LAUNCH, Access
 from hookshelf.page.figures import Figures
 from hookshelf.page.question import Question, Twin
-from hookshelf.page.views import Export, PageView, views
-from hookshelf.page.views.delivery import exact_body
+from hookshelf.page.views import Export, PageView, delivery, refused, views
 from hookshelf.page.views.live import arriving
 from hookshelf.reading import Archive
 from hookshelf.reading.errors import NoSuchApp, NoSuchDelivery
 from hookshelf.reading.lines import csv_head, csv_row
 from hookshelf.reading.times import milliseconds, utc_text
-from hookshelf.reading.words import LATE, sentence
+from hookshelf.reading.values import ArchivedDelivery
+from hookshelf.reading.words import LATE, read_in_words, sentence
 from hookshelf.terminal import printable, readable_failures, show
-from hookshelf.wording import gaps_in_words, in_bytes, in_words, short_hash
+from hookshelf.wording import counted, gaps_in_words, in_bytes, in_words, short_hash
 
 MOST_LIVE = 6  # pages that may follow at once; each takes a thread
 _TYPES = {"csv": "text/csv", "json": "application/json", "ndjson": "application/x-ndjson"}
-_MANY_RAW = 1_000  # deliveries read one by one for a page; compacting them is worth a hint
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,13 @@ def wsgi_app(site: Site) -> Flask:
     app = Flask(__name__)
     app.jinja_options = {"finalize": _finalized, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters |= {
-        "bytes": in_bytes, "clip": _clipped, "lines": _lines, "words": in_words,
+        "bytes": in_bytes, "clip": _clipped, "coded": _coded, "count": counted, "lines": _lines,
+        "read": read_in_words, "words": in_words,
         "seconds": lambda seconds: in_words(timedelta(seconds=seconds)),
         "dollars": lambda sum: f"{sum:,.2f}" if sum >= 1 or not sum else f"{max(sum, 0.0001):.4f}",
         "gaps": gaps_in_words, "short": short_hash, "sentence": sentence,
     }  # fmt: skip
-    app.jinja_env.globals |= {"LATE": LATE, "MANY_RAW": _MANY_RAW, "place": site.place}
+    app.jinja_env.globals |= {"LATE": LATE, "place": site.place}
     app.before_request(partial(_refused, site))
     app.after_request(_with_headers)
     app.register_error_handler(HTTPException, _explained)
@@ -73,7 +73,8 @@ def wsgi_app(site: Site) -> Flask:
         if view.export:
             exported = partial(_exported, site, view)
             _route(app, f"{view.route}.<any(csv, json, ndjson):ending>", f"{view.name}.", exported)
-    _route(app, "/d/<sha256>/body", "body", partial(_body, site))
+    _route(app, "/d/<sha256>/body", "body", partial(_body, site, delivery.exact_body))
+    _route(app, "/refused/body", "refused-body", partial(_body, site, refused.refused_body))
     live = BoundedSemaphore(MOST_LIVE)
     _route(app, "/live/events", "arriving", partial(_arriving, site, live))
     return app
@@ -155,7 +156,11 @@ def _rendered(site: Site, navigation: list[PageView], view: PageView, **words: s
         page=page,
         view=view,
         navigation=navigation,
-        exports=[(ending, _export_url(question, ending)) for ending in _TYPES if view.export],
+        exports=[
+            (ending, _export_url(question, ending))
+            for ending in _TYPES
+            if view.export and page.read
+        ],
         theme=request.cookies.get("theme") if request.cookies.get("theme") in _THEMES else "",
         moment=partial(_moment, question),
         ago=partial(_ago, question),
@@ -177,12 +182,12 @@ def _exported(site: Site, view: PageView, *, ending: str, **words: str) -> Respo
     return response
 
 
-def _body(site: Site, **words: str) -> Response:
+def _body(site: Site, exact: Callable[[Question], ArchivedDelivery], **words: str) -> Response:
     """The exact bytes, as nothing that a browser would run."""
     with _failures():
-        delivery = exact_body(_question(site, **words))
-    name = f"{delivery.sha256}.{delivery.key.rpartition('.')[2]}"
-    response = Response(delivery.body, content_type="text/plain; charset=utf-8")
+        whole = exact(_question(site, **words))
+    name = f"{whole.sha256}.{whole.key.rpartition('.')[2]}"
+    response = Response(whole.body, content_type="text/plain; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
@@ -269,11 +274,17 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(escape(printable(line)) for line in text.split("\n"))
 
 
+def _coded(text: str) -> Markup:
+    """A sentence of ours in which what stands between backticks is code."""
+    parts = [escape(printable(part)) for part in text.split("`")]
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(p) if i % 2 else p for i, p in enumerate(parts))
+
+
 def _moment(question: Question, moment: datetime) -> Markup:
-    local = moment.astimezone(question.tz)
     utc = utc_text(milliseconds(moment))
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        utc, utc, local.isoformat(sep=" ", timespec="seconds")
+        utc, utc, question.clock(moment)
     )
 
 

@@ -264,6 +264,20 @@ class Archive:
 
         return Deliveries(deliveries(), read)
 
+    def refused_delivery(self, key: str) -> ArchivedDelivery:
+        """One delivery that was refused and kept, whole. Raises NoSuchDelivery."""
+        from hookshelf.reading.listing import refused_one, rejected_key
+
+        rejected = rejected_key(key)
+        if rejected and self.app in (None, rejected.app):
+            there = rejected.prefix.removesuffix("/")
+            for bucket in dict.fromkeys(place.bucket for place in self.places):
+                if self._holds(BucketPath(bucket, there)) and (
+                    delivery := refused_one(self._bucket(bucket), Read(), rejected)
+                ):
+                    return delivery
+        raise NoSuchDelivery(f"No refused delivery {key}")
+
     def refused_apps(self) -> list[str]:
         """The apps of which something was refused and kept; in order."""
         read = Read()
@@ -720,6 +734,10 @@ class Archive:
             there = ", ".join(sorted({stream.app for stream in self._there(read, None)})) or "none"
             raise NoSuchApp(f"No deliveries of app {app!r}. Apps there are: {there}")
         return chosen
+
+    def _holds(self, path: BucketPath) -> bool:
+        """Whether a path is a place of this archive, or lies below one that it reads too."""
+        return any(place.allows(path) if self._below else place == path for place in self.places)
 
     def _there(self, read: Read, app: str | None) -> list[Stream]:
         streams = [

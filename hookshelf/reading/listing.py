@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from itertools import islice
 
@@ -81,15 +82,18 @@ def refused(
     keys = (
         key
         for entry in bucket.store.entries(read, rejected_prefix(prefix, app))
-        if (key := _rejected_key(entry.key)) is not None and _may_be_asked_for(key, selection)
+        if (key := rejected_key(entry.key)) is not None and _may_be_asked_for(key, selection)
     )
     while chunk := list(islice(keys, AT_ONCE)):
         for key, obj in zip(chunk, bucket.map(partial(_refused, bucket, read), chunk), strict=True):
             if obj is not None and selection.has(arrived := arrival_of(key, obj.metadata)):
-                yield ArchivedDelivery(
-                    bucket.name, str(key), key.app, arrived, key.sha256, "rejected", len(obj.body),
-                    obj.body, obj.metadata,
-                )  # fmt: skip
+                yield _kept(bucket, key, arrived, obj)
+
+
+def refused_one(bucket: Bucket, read: Read, key: RejectedKey) -> ArchivedDelivery | None:
+    """One of them; None where it is not."""
+    obj = _refused(bucket, read, key)
+    return obj and _kept(bucket, key, arrival_of(key, obj.metadata), obj)
 
 
 def events_of(delivery: ArchivedDelivery, splitting: Splitting) -> list[ArchivedEvent]:
@@ -165,7 +169,17 @@ def with_body(bucket: Bucket, key: DeliveryKey, obj: ArchiveObject, state: str) 
     )
 
 
-def _rejected_key(text: str) -> RejectedKey | None:
+def _kept(
+    bucket: Bucket, key: RejectedKey, arrived: datetime, obj: ArchiveObject
+) -> ArchivedDelivery:
+    return ArchivedDelivery(
+        bucket.name, str(key), key.app, arrived, key.sha256, "rejected", len(obj.body),
+        obj.body, obj.metadata,
+    )  # fmt: skip
+
+
+def rejected_key(text: str) -> RejectedKey | None:
+    """The key that a text is; None where it is another's, or no key."""
     try:
         key = parse_key(text)
     except UnknownKey:

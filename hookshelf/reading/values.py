@@ -12,6 +12,7 @@ from typing import Any
 
 from hookshelf.reading.times import utc_text
 
+MANY_RAW = 1_000  # deliveries that are read one by one
 # A forged copy of an event hides nothing: the best verdict is shown.
 BEST_FIRST = ("verified", "stale", "unchecked", "unsigned", "bad")
 
@@ -126,6 +127,11 @@ class Read:
             yield
         finally:
             self.ms += (time.perf_counter() - started) * 1000
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether so many deliveries were read one by one that compacting them is worth a hint."""
+        return self.raw_objects >= MANY_RAW
 
     def as_json(self) -> dict[str, Any]:
         """The last line on stderr."""

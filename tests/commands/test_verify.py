@@ -24,7 +24,7 @@ from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
 from hookshelf.__main__ import main
-from hookshelf.commands import _output
+from hookshelf.reading import values
 
 SECRET = "It's a Secret to Everybody"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -754,7 +754,7 @@ def test_ctrl_c_ends_it_without_a_traceback(in_folder: Archive) -> None:
 
 
 def test_whoever_has_compacted_is_not_told_to(in_folder: Archive, monkeypatch) -> None:
-    monkeypatch.setattr(_output, "MANY_RAW", 1)
+    monkeypatch.setattr(values, "MANY_RAW", 1)
     in_folder.holds()
     raw = in_folder.verify().stderr
     CliRunner().invoke(main, ["compact"], env=in_folder.environ)
@@ -762,7 +762,7 @@ def test_whoever_has_compacted_is_not_told_to(in_folder: Archive, monkeypatch) -
 
     assert "hookshelf compact" in raw
     assert "hookshelf compact" not in compacted
-    assert "1 raw objects" in compacted  # a folder's ETags do not show what was altered
+    assert "1 raw object," in compacted  # a folder's ETags do not show what was altered
 
 
 def s3(archive: Archive) -> Any:

@@ -169,6 +169,20 @@ def test_every_page_fits_and_is_there_for_everybody(opened: Open, look: str) -> 
     assert violations(page) == []
 
 
+@pytest.mark.parametrize("name", ["person", "live", "refused"])
+def test_on_a_phone_a_table_is_still_one_to_a_screen_reader(opened: Open, name: str) -> None:
+    window = opened(**LOOKS["narrow"])
+    window.go(PAGES[name])
+    table = window.page.locator("table.rows")
+    roles = table.evaluate("table => [table, ...table.rows].map(row => row.getAttribute('role'))")
+    tree = window.page.context.new_cdp_session(window.page).send("Accessibility.getFullAXTree")
+    exposed = [node["role"]["value"] for node in tree["nodes"] if not node["ignored"]]
+
+    assert {*roles} == {"table", "row"}
+    assert exposed.count("row") == len(roles) - 1
+    assert exposed.count("columnheader") == table.locator("thead th").count()
+
+
 def test_the_html_of_every_page_is_valid(opened: Open, tmp_path: Path) -> None:
     window = opened()
     window.page.wait_for_selector("figure.chart")

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta
+from hashlib import sha256
 from io import StringIO
 
 import pytest
@@ -14,6 +15,7 @@ from support.archives import Objects, archive_of, delivered, moment, put, traffi
 from support.browsing import BOUNCED, DROPPED, HERE, JANE, NOW, PORT, Get, fill, getter, site_of
 from werkzeug.test import TestResponse
 
+from chalicelib.keys import RejectedKey
 from hookshelf import Archive
 from hookshelf.__main__ import main
 from hookshelf.page.access import LAUNCH, Access
@@ -183,6 +185,7 @@ def test_a_person_begins_with_what_became_of_the_last_message(get: Get) -> None:
 @pytest.mark.parametrize("people", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_page_and_find_give_the_same_events(folder_environ: dict[str, str], people: int) -> None:
     put(folder_environ, *traffic(7, moment("2026-05-01"), 8, count=4 * people, people=people))
+    list(archive_of(folder_environ, NOW).compact(until="2026-05-06"))
     archive, site = archive_of(folder_environ, NOW), site_of(folder_environ)
     get = getter(wsgi_app(site).test_client(), site)
     subjects = {event.subject for event in archive.find()}
@@ -193,6 +196,7 @@ def test_a_page_and_find_give_the_same_events(folder_environ: dict[str, str], pe
         rows = get("/p.json", query_string={"q": subject}).json
         assert [row["id"] for row in rows] == [event["id"] for event in events]
         assert [row["data"] for row in rows] == [json.loads(event["data"]) for event in events]
+        assert f'data-total="{len(events)}"' in get("/p", query_string={"q": subject}).text
 
 
 def test_the_same_rows_are_there_for_other_programs(get: Get) -> None:
@@ -241,7 +245,14 @@ def test_an_empty_timeline_says_what_excludes_and_what_is_covered(get: Get) -> N
 
     assert "2 without type click" in text
     assert "deliveries that arrived from 2026-04-28" in text
-    assert "1 refused deliveries are not among them" in text
+    assert "Nor is there" not in text
+    assert "1 refused delivery is not among them" in text
+
+
+def test_an_empty_timeline_says_where_no_filter_is_the_reason(get: Get) -> None:
+    text = text_of(get("/p?q=nobody%40example.com&type=click&since=2026-05-01"))
+
+    assert "Nor is there anything without type or since." in text
 
 
 def test_a_delivery_shows_headers_events_and_body_with_every_digit(get: Get) -> None:
@@ -294,6 +305,49 @@ def test_what_was_refused_is_shown_with_the_reason_and_what_to_do(get: Get) -> N
     assert "APPS_FILE" in text
     assert "hookshelf readmit" in text
     assert get("/refused.json").json[0]["app"] == "payments"
+
+
+def test_of_what_was_refused_the_exact_body_is_a_download(get: Get) -> None:
+    page = get("/refused").text
+    link = re.search(r'href="(/refused/body[^"]+)"', page)
+    assert link
+    response = get(link[1].replace("&amp;", "&"))
+    digest = sha256(b'{"a":1').hexdigest()
+
+    assert response.data == b'{"a":1'
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["Content-Disposition"] == f'attachment; filename="{digest}.bin"'
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "../../etc/passwd",
+        JANE[0].key,
+        str(RejectedKey("", "payments", NOW.date(), "0" * 64)),
+        str(RejectedKey("elsewhere/", "payments", NOW.date(), "0" * 64)),
+    ],
+)
+def test_nothing_but_what_was_refused_is_to_be_had_there(get: Get, key: str) -> None:
+    assert get("/refused/body", query_string={"key": key}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/live", "/refused", f"/d/{JANE[0].key[-69:-5]}", "/"])
+def test_every_view_exports_the_rows_that_it_counts(get: Get, path: str) -> None:
+    rows = get(f"{path}.json").json
+    lines = get(f"{path}.ndjson").text.splitlines()
+    cells = list(csv.reader(StringIO(get(f"{path}.csv").text)))
+    page = get(path).text
+    shown = {
+        "/live": page.count("<tr data-key="),
+        "/refused": page.count('<td class="begins"'),
+        "/": sum(map(int, re.findall(r"type: (\d+), at most", page))),
+    }.get(path, page.count('<td class="what">'))
+
+    assert [json.loads(line) for line in lines] == rows
+    assert len(cells) == len(rows) + 1
+    assert shown == (sum(row["events"] for row in rows) if path == "/" else len(rows))
 
 
 def test_live_begins_with_what_came_last_and_goes_on(folder_environ: dict[str, str]) -> None:
@@ -355,8 +409,8 @@ def test_an_archive_without_anything_says_so(folder_environ: dict[str, str]) -> 
 
 
 def test_times_are_shown_in_the_zone_that_is_asked_for(get: Get) -> None:
-    assert "2026-05-03 14:00:00+02:00" in text_of(get("/p?q=jane%40example.com&tz=Europe/Berlin"))
-    assert "2026-05-03 12:00:00+00:00" in text_of(get("/p?q=jane%40example.com"))
+    assert "2026-05-03 14:00:00 +02:00" in text_of(get("/p?q=jane%40example.com&tz=Europe/Berlin"))
+    assert "2026-05-03 12:00:00 UTC" in text_of(get("/p?q=jane%40example.com"))
 
 
 def test_links_keep_the_range(get: Get) -> None:

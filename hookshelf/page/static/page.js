@@ -73,6 +73,15 @@
     if (act) { event.preventDefault(); act(); }
   });
 
+  // --- on a phone a row is a block, which to some screen readers is no row unless it says so
+
+  const roles = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", td: "cell", "th[scope=col]": "columnheader", "th[scope=row]": "rowheader" };
+  const withRoles = (root) => {
+    for (const [selector, role] of Object.entries(roles)) for (const part of [root, ...$$(selector, root)]) if (part.matches(selector)) part.setAttribute("role", role);
+    return root;
+  };
+  $$("table.rows, table.headers").forEach(withRoles);
+
   // --- more rows while one scrolls, and the place one came back to
 
   const key = `at ${location.pathname}${location.search}`;
@@ -88,7 +97,7 @@
       const response = await fetch(link.href, { headers: { Accept: "text/html" } });
       if (!response.ok) return false;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      $("table.rows tbody").append(...$$("table.rows tbody > tr", page).map((row) => document.importNode(row, true)));
+      $("table.rows tbody").append(...$$("table.rows tbody > tr", page).map((row) => withRoles(document.importNode(row, true))));
       const next = $("a.more", page);
       if (next) link.href = next.getAttribute("href"); else link.closest("p").remove();
       pages += 1;
@@ -164,9 +173,9 @@
     cell(row, "what", ...data.words.map((line) => element("div", line)), ...(data.more ? [element("div", data.more, "quiet")] : []));
     cell(row, "n", data.size);
     row.lastElementChild.dataset.label = "Size";
-    cell(row, "", link, " ", element("span", data.verdict || "no verdict", `verdict ${data.verdict}`));
+    cell(row, "from", link, " ", element("span", data.verdict || "no verdict", `verdict ${data.verdict}`));
     row.hidden = !matches(row);
-    return row;
+    return withRoles(row);
   };
   const flush = () => {
     const height = document.documentElement.scrollHeight;

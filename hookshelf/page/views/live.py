@@ -98,13 +98,12 @@ def _row(question: Question, delivery: ArchivedDelivery) -> dict[str, Any]:
     events = question.archive.events_of(delivery)
     words = [f"{sentence(event)} · {event.subject}" for event in events[:_NAMED]]
     more = len(events) - _NAMED
-    local = delivery.arrived.astimezone(question.tz)
     return {
         "key": printable(delivery.key),
         "hash": short_hash(delivery.key),
         "url": question.url(f"/d/{delivery.sha256}", key=delivery.key, since=None, until=None),
         "utc": utc_text(milliseconds(delivery.arrived)),
-        "clock": local.isoformat(sep=" ", timespec="seconds"),
+        "clock": question.clock(delivery.arrived),
         "app": delivery.app,
         "verdict": printable((delivery.metadata or {}).get("verdict", "")),
         "size": in_bytes(delivery.size or 0),

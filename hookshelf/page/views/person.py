@@ -159,6 +159,7 @@ def _absence(question: Question, text: str) -> dict[str, Any]:
         ] or [("all of them", total)]
     return {
         "excluded": excluded,
+        "filters": active,
         "coverage": archive.coverage(app=question.app),
         "refused": sum(1 for _ in archive.refused(app=question.app)),
     }

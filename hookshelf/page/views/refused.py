@@ -50,6 +50,12 @@ def _exported(question: Question) -> Iterator[dict[str, Any]]:
         yield {name: row[name] for name in _COLUMNS} | {"arrived": delivery.arrived.isoformat()}
 
 
+def refused_body(question: Question) -> ArchivedDelivery:
+    """The refused delivery of a download. Raises NoSuchDelivery."""
+    question.check(["key"])
+    return question.archive.refused_delivery(question.given.get("key", ""))
+
+
 def _refused(question: Question) -> Deliveries:
     return question.archive.refused(app=question.app, since=question.since, until=question.until)
 
