@@ -242,6 +242,11 @@ def by_arrival(key: str) -> str:
     return key.rpartition("/")[2]
 
 
+def digest_in(key: str) -> str:
+    """The SHA-256 in the key of a delivery, a good deal quicker than parsing all of it."""
+    return key.rpartition("-")[2].partition(".")[0]
+
+
 def rejected_prefix(prefix: str, app: str | None = None) -> str:
     """Where refused bodies lie, of one app or of all."""
     return f"{prefix}_rejected/" + (f"{app}/" if app else "")

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator
 
 from chalicelib.delivery import Delivery
-from chalicelib.events import Event, elements, event, json_text, text
+from chalicelib.events import Event, event, fields, json_text, text
 from chalicelib.signatures import from_base64, is_ecdsa_p256, p256_public_key, raw, unix_seconds
 from chalicelib.sources import Keys, Source
 from chalicelib.types import Headers
@@ -44,16 +44,16 @@ def message(headers: Headers, body: bytes) -> bytes:
 
 def events(delivery: Delivery) -> Iterator[Event]:
     """One event per element. `sg_event_id` may be missing, and may change between retries."""
-    for exact, value in elements(json_text(delivery.body), _LOOKED_AT):
-        field = value.get if isinstance(value, dict) else {}.get
+    for exact, values in fields(json_text(delivery.body), _LOOKED_AT):
+        id, type, email, at, sg_message_id, smtp_id = values
         yield event(
             delivery,
             exact,
-            id=field("sg_event_id"),
-            type=field("event"),
-            subject=text(field("email")).lower(),
-            time=field("timestamp"),
-            correlation=_message(text(field("sg_message_id")), text(field("smtp-id"))),
+            id=id,
+            type=type,
+            subject=text(email).lower(),
+            time=at,
+            correlation=_message(text(sg_message_id), text(smtp_id)),
         )
 
 
@@ -103,8 +103,9 @@ def _message(sg_message_id: str, smtp_id: str) -> str:
     """
     if sg_message_id.startswith(("filter", "recvd")):
         return ""
-    if hosts := {sg_message_id.find(".filter"), sg_message_id.find(".recvd")} - {-1}:
-        return sg_message_id[: min(hosts)]
+    own = sg_message_id.partition(".filter")[0].partition(".recvd")[0]
+    if own != sg_message_id:
+        return own
     local_part = smtp_id.strip("<>").partition("@")[0]
     if local_part and sg_message_id.startswith(f"{local_part}."):
         return local_part

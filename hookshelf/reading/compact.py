@@ -459,17 +459,16 @@ class _Work:
         is_overlapping = overlap(files)
         parts = Parts(
             files=[self._local(file) for file in files if not self._is_stale(file)],
-            lines=splitter.lines.paths,
-            longest=splitter.lines.longest,
-            without=frozenset(removed | splitter.lines.keys if is_overlapping else removed),
+            new=splitter.new.paths,
+            without=frozenset(removed | splitter.new.keys if is_overlapping else removed),
             overlapping=is_overlapping,
             cuts=_cuts(files),
         )
-        if gone := {*map(str, redacted)} - splitter.lines.keys:
+        if gone := {*map(str, redacted)} - splitter.new.keys:
             raise Lossy(f"What an erasure left of {min(gone)} is not there: it was removed")
-        altered = splitter.lines.altered.union(*(file.footer.altered for file in files))
+        altered = splitter.new.altered.union(*(file.footer.altered for file in files))
         merged = self.engine.merge(parts, path)
-        held = self._proved(merged, parts, splitter.lines.keys, altered)
+        held = self._proved(merged, parts, splitter.new.keys, altered)
         self._check_files(files)
         footer = replace(
             self._footer(key, interval, merged, held),
@@ -485,7 +484,7 @@ class _Work:
 
         Raises Lossy where that is not all there was.
         """
-        is_roll_up = not (parts.lines or parts.without or parts.overlapping)
+        is_roll_up = not (parts.new or parts.without or parts.overlapping)
         held = self.engine.held([merged.path], prove=not is_roll_up)
         if is_roll_up and self.engine.checksum([merged.path]) != self.engine.checksum(parts.files):
             raise Lossy(f"{merged.path.name} has not the rows of the files it is made of")

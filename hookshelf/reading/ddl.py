@@ -147,7 +147,7 @@ def once(table: EventsTable) -> str:
 
     A row that is read twice, while a file takes another's place, counts once in `times`.
     """
-    names = [*(name for name, _, _ in COLUMNS), *_PARTITIONS]
+    names = [*(name for name, _ in COLUMNS), *_PARTITIONS]
     listed = fill(", ".join(names), 88, subsequent_indent="    ")
     ranks = " ".join(f"WHEN '{verdict}' THEN {rank}" for rank, verdict in enumerate(BEST_FIRST))
     same = "OVER (PARTITION BY app, type, id ORDER BY"
@@ -173,4 +173,4 @@ def once(table: EventsTable) -> str:
 
 
 def _columns(types: dict[str, str]) -> str:
-    return ",\n".join(f"  `{name}` {types[kind]}" for name, kind, _ in COLUMNS)
+    return ",\n".join(f"  `{name}` {types[kind]}" for name, kind in COLUMNS)

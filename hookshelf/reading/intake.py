@@ -1,58 +1,106 @@
-"""Split deliveries on their way into the engine: JSON lines, and the SQL that reads them.
+"""Split deliveries on their way into the engine: plain Parquet, and the SQL that reads it.
 
-A line is up to ROWS_IN_LINE rows of one delivery, column by column, bytes in base64: what its rows
-share is written once. No engine is loaded here: other processes only write.
+No engine is loaded here: other processes only write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from hookshelf.reading.columns import COLUMNS
+from hookshelf.reading.plain_parquet import Kind, PlainParquet, texts, values
 from hookshelf.reading.rows import SplitDelivery
 
-ROWS_IN_LINE = 500  # a body of 4 MiB may hold two million events; a line has to fit in memory
-_SMALLEST = 1024 * 1024  # the engine reads in buffers of twice that size, one for each thread
-_IN_LINE = {name: kind for name, _, kind in COLUMNS if kind}
-_LISTS = [name for name, kind in _IN_LINE.items() if kind.endswith("[]")]
+# A body of 4 MiB may hold two million events: they are not all in memory at once.
+ROWS_IN_PAGE = 4_500
+_BYTES_IN_PAGE = 4 * 1024 * 1024
+
+# What each row has of its own, and what the rows of a delivery share or only one of them has.
+_TEXTS = ("subject", "time", "type", "id", "correlation")
+_VALUES = ("before", "data")
+_SHARED = (
+    *("position", "batch", "derived", "source", "verdict", "arrived", "delivery"),
+    *("metadata", "after"),
+)
+_KINDS = {"BLOB": Kind.BYTES, "INTEGER": Kind.INTEGER, "BOOLEAN": Kind.INTEGER}
+_WRITTEN = {name: _KINDS.get(kind, Kind.TEXT) for name, kind in COLUMNS if name != "repeat"}
 _SELECTED = {
-    "position": "(position + row)::INTEGER AS position",
     "repeat": "false AS repeat",
-    "metadata": "CASE WHEN position + row = 0 THEN metadata END AS metadata",
-    "before": "from_base64(before) AS before",
-    "after": "CASE WHEN position + row + 1 >= batch THEN from_base64(after) ELSE '' END AS after",
+    "metadata": "CASE WHEN position = 0 THEN metadata::JSON::MAP(VARCHAR, VARCHAR) END AS metadata",
+    "data": "CASE WHEN batch > 0 THEN data END AS data",
 }
+_NOTHING = values([b""])
 _encode = msgspec.json.Encoder().encode
 
 
-def write_lines(deliveries: Iterable[SplitDelivery], path: Path) -> int:
-    """Append deliveries to a file; how many bytes the longest line has."""
-    longest = 0
-    with path.open("ab") as file:
+def write_rows(deliveries: Iterable[SplitDelivery], path: Path) -> None:
+    """Write the rows of deliveries to a file."""
+    with path.open("wb") as file:
+        parquet = PlainParquet(file, _WRITTEN)
+        group = _Group()
         for delivery in deliveries:
-            fields = delivery._asdict()
-            for first in range(0, len(delivery.subject), ROWS_IN_LINE):
-                rows = slice(first, first + ROWS_IN_LINE)
-                lists = {name: fields[name][rows] for name in _LISTS}
-                line = _encode(fields | lists | {"position": first})
-                longest = max(longest, len(line))
-                file.write(line)
-                file.write(b"\n")
-    return longest
+            for first in range(0, len(delivery.data), ROWS_IN_PAGE):
+                group.add(delivery, first)
+                if group.rows >= ROWS_IN_PAGE or group.bytes >= _BYTES_IN_PAGE:
+                    parquet.write(group.rows, group.pages())
+                    group = _Group()
+        if group.rows:
+            parquet.write(group.rows, group.pages())
+        parquet.end()
 
 
-def lines_select(paths: Sequence[Path], longest: int) -> str:
-    """The rows of some files of lines, in SQL, as they are in a compacted file."""
-    names = ", ".join(_SELECTED.get(name, f"{name}::{kind} AS {name}") for name, kind, _ in COLUMNS)
-    quoted = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)
-    types = ", ".join(f"{name}: '{kind}'" for name, kind in _IN_LINE.items())
-    unnested = ", ".join(f"unnest({name}) AS {name}" for name in _LISTS)
-    return (
-        f"SELECT {names} FROM (SELECT * EXCLUDE ({', '.join(_LISTS)}), {unnested}, "
-        "unnest(range(len(subject))) AS row "
-        f"FROM read_json([{quoted}], format = 'newline_delimited', columns = {{{types}}}, "
-        f"maximum_object_size = {max(_SMALLEST, longest + 1)}))"
-    )
+def new_rows(table: str) -> str:
+    """A SELECT of the rows of such files, in SQL, as they are in a compacted file."""
+    names = ", ".join(_SELECTED.get(name, f"{name}::{kind} AS {name}") for name, kind in COLUMNS)
+    return f"SELECT {names} FROM {table}"
+
+
+class _Group:
+    """Rows that are written together."""
+
+    def __init__(self) -> None:
+        self.rows = self.bytes = 0
+        self._texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
+        self._values: dict[str, list[bytes]] = {name: [] for name in _VALUES}
+        self._pages: dict[str, list[bytes]] = {name: [] for name in _SHARED}
+
+    def add(self, delivery: SplitDelivery, first: int) -> None:
+        """Add rows of a delivery from `first` on; each has again what they share."""
+        some = slice(first, first + ROWS_IN_PAGE)
+        rows = len(delivery.data[some])
+        for name, of_text in self._texts.items():
+            of_text += getattr(delivery, name)[some]
+        for name, of_bytes in self._values.items():
+            of_bytes += getattr(delivery, name)[some]
+            self.bytes += sum(map(len, of_bytes[self.rows :]))
+        metadata = _encode(delivery.metadata) if first == 0 else b""
+        after = delivery.after if first + rows == len(delivery.data) else b""
+        shared = (
+            array("i", range(first, first + rows)).tobytes(),
+            _integer(delivery.batch) * rows,
+            _integer(delivery.derived) * rows,
+            values([delivery.source.encode()]) * rows,
+            values([delivery.verdict.encode()]) * rows,
+            values([delivery.arrived.encode()]) * rows,
+            values([delivery.delivery.encode()]) * rows,
+            values([metadata]) + _NOTHING * (rows - 1),
+            _NOTHING * (rows - 1) + values([after]),
+        )
+        for pages, page in zip(self._pages.values(), shared, strict=True):
+            pages.append(page)
+        self.rows += rows
+
+    def pages(self) -> Iterator[bytes]:
+        """What each column has, in their order."""
+        pages = {name: texts(of_text) for name, of_text in self._texts.items()}
+        pages |= {name: values(of_bytes) for name, of_bytes in self._values.items()}
+        pages |= {name: b"".join(parts) for name, parts in self._pages.items()}
+        return (pages[name] for name in _WRITTEN)
+
+
+def _integer(number: int) -> bytes:
+    return number.to_bytes(4, "little")

@@ -1,40 +1,46 @@
 """Rows of files and of raw objects -> one sorted, checked file. The only place that writes Parquet.
 
 DuckDB does it in bounded memory, spilling to disk, and gives the same bytes at any number of
-threads (its version is in the file). New rows come as lines of intake.py.
+threads (its version is in the file). New rows come as files of intake.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
-from chalicelib.keys import by_arrival, day_of
+from chalicelib.keys import by_arrival, day_of, digest_in
 from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.footers import FOOTER_KEY, FOOTER_PLACEHOLDER, Group
-from hookshelf.reading.intake import lines_select
+from hookshelf.reading.intake import new_rows
 from hookshelf.reading.raw import arrival_in, sums
 from hookshelf.reading.rows import Row
 
-NAMES = ", ".join(name for name, _, _ in COLUMNS)
+NAMES = ", ".join(name for name, _ in COLUMNS)
 KEY_NAME = "split_part(delivery, '/', -1)"  # begins with the exact arrival: `20261120T2350…`
 
 # A look-up decodes whole row groups: 4,096 rows take 7 ms, 16,384 took 17, and 2,048 take 6. What
 # the many groups add to the Parquet footer, a look-up does not read.
 ROWS_IN_GROUP = 4_096
 
+# Bloom filters come with dictionaries only. That of `data` would hold every event, and make files
+# larger by 3%.
+DICTIONARY_BYTES = 512 * 1024
+
 
 @dataclass(slots=True)
 class Parts:
-    """What is merged: files whose rows are kept, and lines of new rows."""
+    """What is merged: files whose rows are kept, and files of new rows."""
 
     files: list[Path] = field(default_factory=list)
-    lines: list[Path] = field(default_factory=list)
-    longest: int = 0  # bytes of the longest line
+    new: list[Path] = field(default_factory=list)  # see intake.py
     without: frozenset[str] = frozenset()  # deliveries whose rows are dropped from the files
     overlapping: bool = False  # whether a row may come from two of them
     cuts: list[str] = field(default_factory=list)  # subjects between which to sort in turn
@@ -126,7 +132,7 @@ class Engine:
             "again.id IS NOT NULL AND (delivery, position) <> again.first AS repeat"
             if name == "repeat"
             else f"incoming.{name}"
-            for name, _, _ in COLUMNS
+            for name, _ in COLUMNS
         )
         select = (
             f"SELECT {selected} FROM incoming LEFT JOIN again "
@@ -136,6 +142,7 @@ class Engine:
             f"COPY ({self._sorted(select, parts.cuts)}) "
             f"TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
             f"ROW_GROUP_SIZE {ROWS_IN_GROUP}, DICTIONARY_SIZE_LIMIT {ROWS_IN_GROUP}, "
+            f"STRING_DICTIONARY_PAGE_SIZE_LIMIT {DICTIONARY_BYTES}, "
             f"KV_METADATA {{{FOOTER_KEY}: '{FOOTER_PLACEHOLDER}'}})"
         )
         columns = self._columns(path)
@@ -153,28 +160,43 @@ class Engine:
         """The deliveries in some files, by key.
 
         `prove` rebuilds every body and compares it with the hash in its key, or with that of what
-        an erasure left. A body that has events is UTF-8, unless they are derived.
+        an erasure left.
         """
-        same = (
-            """CASE WHEN bool_or(derived OR batch = 0)
-                THEN sha256(any_value(before) FILTER (position = 0))
-                ELSE sha256(string_agg(try(decode(before)) || data || try(decode(after)), ''
-                    ORDER BY position))
-            END = coalesce(any_value(metadata['redacted']) FILTER (position = 0),
-                regexp_extract(delivery, '-([0-9a-f]{64})\\.[a-z]+$', 1))"""
-            if prove
-            else "true"
-        )
+        proved = set(self._proved(files)) if prove else None
         rows = self._sql.execute(
             f"""
             SELECT delivery, count(*), max(batch),
                 sum(octet_length(before) + octet_length(after)
                     + CASE WHEN derived THEN 0 ELSE coalesce(strlen(data), 0) END)::BIGINT,
                 coalesce(count(*) = greatest(max(batch), 1) AND min(position) = 0
-                    AND max(position) = count(*) - 1 AND {same}, false)
+                    AND max(position) = count(*) - 1, false)
             FROM {files_table(files)} GROUP BY delivery"""
         ).fetchall()
-        return {row[0]: Held(*row[1:]) for row in rows}
+        return {
+            key: Held(count, events, size, is_whole and (proved is None or key in proved))
+            for key, count, events, size, is_whole in rows
+        }
+
+    def _proved(self, files: Sequence[Path]) -> Iterator[str]:
+        """The deliveries whose rows, put together, are what their key says.
+
+        The engine sorts, in bounded memory; it would take twice as long to put bodies together.
+        """
+        table = files_table(files)
+        redacted = "metadata['redacted']"
+        of_redacted = self._sql.execute(
+            f"SELECT delivery, {redacted} FROM {table} WHERE position = 0 AND {redacted} <> ''"
+        )
+        digests = dict(of_redacted.fetchall())
+        rows = self._fetched(
+            "SELECT delivery, before || CASE WHEN derived THEN ''::BLOB "
+            "ELSE coalesce(encode(data), ''::BLOB) END || after "
+            f"FROM {table} ORDER BY delivery, position"
+        )
+        for delivery, of_one in groupby(rows, key=itemgetter(0)):
+            digest = sha256(b"".join([part for _, part in of_one])).hexdigest()
+            if digest == (digests.get(delivery) or digest_in(delivery)):
+                yield delivery
 
     def rows(self, path: Path) -> Iterator[Row]:
         """The rows of a file by delivery and position, for making it anew."""
@@ -182,11 +204,13 @@ class Engine:
             f"strftime({name}, '%Y-%m-%dT%H:%M:%S.%gZ')" if name in ("time", "arrived") else name
             for name in Row._fields
         )
-        cursor = self._sql.cursor().execute(
-            f"SELECT {names} FROM {files_table([path])} ORDER BY delivery, position"
-        )
+        select = f"SELECT {names} FROM {files_table([path])} ORDER BY delivery, position"
+        return (Row(*row) for row in self._fetched(select))
+
+    def _fetched(self, select: str) -> Iterator[tuple[Any, ...]]:
+        cursor = self._sql.cursor().execute(select)
         while batch := cursor.fetchmany(ROWS_AT_A_TIME):
-            yield from (Row(*row) for row in batch)
+            yield from batch
 
     def _incoming(self, parts: Parts) -> str:
         self._sql.execute("CREATE OR REPLACE TABLE without (delivery VARCHAR)")
@@ -194,7 +218,7 @@ class Engine:
             self._sql.executemany(
                 "INSERT INTO without VALUES (?)", [[key] for key in parts.without]
             )
-        selects = [f"SELECT {NAMES} FROM {self._from_lines(parts)}"] if parts.lines else []
+        selects = [new_rows(files_table(parts.new))] if parts.new else []
         for index, path in enumerate(parts.files):
             select = f"SELECT {NAMES} FROM {files_table([path])}"
             conditions = ["SELECT delivery FROM without"] if parts.without else []
@@ -204,13 +228,6 @@ class Engine:
             wheres = " AND ".join(f"delivery NOT IN ({condition})" for condition in conditions)
             selects.append(f"{select} WHERE {wheres}" if wheres else select)
         return " UNION ALL ".join(selects)
-
-    def _from_lines(self, parts: Parts) -> str:
-        """New rows as a table, in SQL: they are looked at again and again, and JSON is slow."""
-        path = self.folder / "lines.parquet"
-        lines = lines_select(parts.lines, parts.longest)
-        self._sql.execute(f"COPY ({lines}) TO '{_quoted(path)}' ({_TO_READ_AGAIN})")
-        return files_table([path])
 
     def _sorted(self, select: str, cuts: Sequence[str]) -> str:
         """The rows in order; where there are many, sorted range by range, so that memory suffices.
@@ -277,7 +294,7 @@ def _quoted(path: Path) -> str:
 
 _HASH = (
     "hash("
-    + ", ".join(name for name, _, _ in COLUMNS if name not in ("repeat", "metadata"))
+    + ", ".join(name for name, _ in COLUMNS if name not in ("repeat", "metadata"))
     + ", metadata::VARCHAR)::HUGEINT"
 )
 # Read again and deleted: how quickly it is written counts, not how small it is.

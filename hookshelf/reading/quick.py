@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from types import GenericAlias
-from typing import Any, TypedDict
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
+
+Value = TypeVar("Value")
 
 _value = msgspec.json.Decoder()
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
@@ -21,16 +24,20 @@ _parts = msgspec.json.Decoder(list[msgspec.Raw])
 class Msgspec:
     """See chalicelib.events.Quick."""
 
-    def elements(self, text: str, names: Sequence[str] = ()) -> list[tuple[str, Any]] | None:
+    def elements(self, text: str) -> list[tuple[str, Any]] | None:
         """The exact text and the value of each element of an array."""
         try:
-            values = (_objects(names) if names else _value).decode(text)
-            if not isinstance(values, list):
-                return []
-            parts = _parts.decode(text)
+            values = _value.decode(text)
+            return _with_text(text, values) if isinstance(values, list) else []
         except (ValueError, RecursionError):
             return None
-        return [(str(part, "utf-8"), value) for part, value in zip(parts, values, strict=True)]
+
+    def fields(self, text: str, names: tuple[str, ...]) -> list[tuple[str, tuple[Any, ...]]] | None:
+        """The exact text of each object in an array, and the values that some names have in it."""
+        try:
+            return _with_text(text, list(map(astuple, _objects(names).decode(text))))
+        except (ValueError, RecursionError):
+            return None
 
     def parse(self, text: str) -> tuple[Any] | None:
         """The value of a text, in a tuple."""
@@ -40,9 +47,18 @@ class Msgspec:
             return None
 
 
+def _with_text(text: str, values: Sequence[Value]) -> list[tuple[str, Value]]:
+    texts = [str(part, "utf-8") for part in _parts.decode(text)]
+    return list(zip(texts, values, strict=True))
+
+
 @cache
-def _objects(names: Sequence[str]) -> msgspec.json.Decoder[Any]:
+def _objects(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """Reads an array of objects and skips what has other names: half the time goes into that."""
-    typed: Any = TypedDict  # names that a type checker does not know
-    of_names = typed("Object", dict.fromkeys(names, Any), total=False)
+    plain = [f"field_{number}" for number in range(len(names))]
+    of_names = msgspec.defstruct(
+        "Object",
+        [(name, Any, None) for name in plain],
+        rename=dict(zip(plain, names, strict=True)),
+    )
     return msgspec.json.Decoder(GenericAlias(list, of_names))

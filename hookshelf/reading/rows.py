@@ -76,7 +76,7 @@ class SplitDelivery(NamedTuple):
     id: list[str]
     correlation: list[str]
     before: list[bytes]
-    data: list[str] | list[None]
+    data: list[bytes]  # UTF-8; one that is empty where `batch` is 0
 
 
 def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
@@ -90,7 +90,8 @@ def to_rows(obj: ArchiveObject, key: DeliveryKey, source: Source) -> list[Row]:
     return [
         Row(subject, time, type, id, correlation, columns.source, columns.verdict, columns.arrived,
             columns.delivery, position, columns.batch, None if position else columns.metadata,
-            before, data, b"" if position < last else columns.after, columns.derived)
+            before, data.decode() if columns.batch else None,
+            b"" if position < last else columns.after, columns.derived)
         for position, (subject, time, type, id, correlation, before, data) in enumerate(differing)
     ]  # fmt: skip
 
@@ -109,16 +110,20 @@ def split_delivery(
     metadata = {_text(name): _text(value) for name, value in sorted(obj.metadata.items())}
     if not events:
         return SplitDelivery(source.name, verdict, arrived, obj.key, 0, metadata, b"", False,
-                             [""], [arrived], [""], [""], [""], [obj.body], [None])  # fmt: skip
-    id, type, subject, time, correlation, data = map(list, zip(*events, strict=True))
+                             [""], [arrived], [""], [""], [""], [obj.body], [b""])  # fmt: skip
+    id, type, subject, time, correlation, texts = map(list, zip(*events, strict=True))
     if not all(id):
         id = [identified(event, key.sha256, position) for position, event in enumerate(events)]
-    around = _around(obj.body, data)
+    try:
+        data = [text.encode() for text in texts]
+        around = _around(obj.body, data)
+    except UnicodeEncodeError:  # half a surrogate pair, which no body has but escaped
+        data, around = [_text(text).encode() for text in texts], None
     before, after = around or ([obj.body] + [b""] * (len(events) - 1), b"")
     return SplitDelivery(
         source.name, verdict, arrived, obj.key, len(events), metadata, after, around is None,
         _texts(subject), [_time(each) or arrived for each in time], _texts(type), _texts(id),
-        _texts(correlation), before, _texts(data),
+        _texts(correlation), before, data,
     )  # fmt: skip
 
 
@@ -146,7 +151,7 @@ def kept_headers(obj: ArchiveObject) -> dict[str, str]:
         return {}
 
 
-def _around(body: bytes, data: Iterable[str]) -> tuple[list[bytes], bytes] | None:
+def _around(body: bytes, data: Iterable[bytes]) -> tuple[list[bytes], bytes] | None:
     """What lies before each event's data, and after the last; None: data is not there in order.
 
     Between two elements of an array lies nothing that an element could begin with, so the next
@@ -154,11 +159,7 @@ def _around(body: bytes, data: Iterable[str]) -> tuple[list[bytes], bytes] | Non
     """
     before = []
     end = 0
-    for text in data:
-        try:
-            exact = text.encode()
-        except UnicodeEncodeError:
-            return None
+    for exact in data:
         start = body.find(exact[:_SOUGHT], end)
         if start < 0 or not body.startswith(exact, start):
             start = body.find(exact, end)

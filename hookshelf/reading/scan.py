@@ -24,7 +24,7 @@ from hookshelf.reading.columns import COLUMNS
 from hookshelf.reading.errors import BadQuestion, CutShort, Gone, ReadingError, retried
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files, overlap
-from hookshelf.reading.intake import lines_select
+from hookshelf.reading.intake import new_rows
 from hookshelf.reading.lookup import literal, uncovered_raw, within
 from hookshelf.reading.merge import (
     KEY_NAME,
@@ -107,7 +107,7 @@ class Scan:
 
     def open(self, selection: Selection) -> None:
         """Make the views."""
-        none = "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind, _ in COLUMNS)
+        none = "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in COLUMNS)
         none = f"SELECT ''::VARCHAR AS bucket, ''::VARCHAR AS app, * FROM ({none}) WHERE false"
         union = " UNION ALL ".join([none, *self._selects])
         self.sql.execute(f"CREATE VIEW rows AS {union}")
@@ -304,10 +304,9 @@ class Scan:
             self._paths += paths
             self._files += [(bucket, file.entry) for file in counting]
             self._far += [(bucket, file.entry) for file in counting if not bucket.is_folder]
-        if splitter.lines.keys:
-            self._paths += splitter.lines.paths
-            lines = lines_select(splitter.lines.paths, splitter.lines.longest)
-            self._selects.append(f"{head} ({lines})")
+        if splitter.new.keys:
+            self._paths += splitter.new.paths
+            self._selects.append(f"{head} ({new_rows(files_table(splitter.new.paths))})")
 
 
 def _event(values: tuple[Any, ...]) -> ArchivedEvent:

@@ -1,4 +1,4 @@
-"""Splitting many deliveries at once, into lines for merge.py; on several cores where it pays.
+"""Splitting many deliveries at once, into rows for merge.py; on several cores where it pays.
 
 Other cores work in processes of their own (`python -m hookshelf.reading.split`), which read their
 share of the raw objects themselves: nothing is forked, so a client with threads cannot hang, and it
@@ -24,7 +24,7 @@ from chalicelib.keys import DeliveryKey, parse_key
 from chalicelib.settings import Settings
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import ReadingError
-from hookshelf.reading.intake import write_lines
+from hookshelf.reading.intake import write_rows
 from hookshelf.reading.raw import RawDelivery, load_all
 from hookshelf.reading.rows import Row, SplitDelivery, is_same, rebuilt, split_delivery
 from hookshelf.reading.sources import Splitting
@@ -36,24 +36,22 @@ _OBJECTS = 200_000  # more than most bodies become, until garbage is looked for
 
 
 @dataclass(slots=True)
-class Lines:
-    """What was written: files of JSON lines, and which deliveries are in them."""
+class NewRows:
+    """What was written: files of rows, and which deliveries are in them."""
 
     paths: list[Path] = field(default_factory=list)
-    longest: int = 0  # bytes of a line
     keys: set[str] = field(default_factory=set)
     altered: set[str] = field(default_factory=set)  # not the bytes their key was made from
 
-    def add(self, other: Lines) -> None:
+    def add(self, other: NewRows) -> None:
         """Take in what another process wrote."""
         self.paths += other.paths
-        self.longest = max(self.longest, other.longest)
         self.keys |= other.keys
         self.altered |= other.altered
 
 
 class Splitter:
-    """Collects the lines of one file that is being made."""
+    """Collects the new rows of one file that is being made."""
 
     def __init__(
         self, bucket: Bucket, read: Read, splitting: Splitting, folder: Path, processes: int | None
@@ -61,8 +59,8 @@ class Splitter:
         self._bucket, self._read, self._splitting = bucket, read, splitting
         self._folder = folder
         self._processes = processes or os.cpu_count() or 1
-        self.lines = Lines()
-        for left_over in folder.glob("lines-*.json"):
+        self.new = NewRows()
+        for left_over in folder.glob("rows-*.parquet"):
             left_over.unlink()
 
     def raw(self, deliveries: Sequence[RawDelivery]) -> None:
@@ -71,8 +69,8 @@ class Splitter:
         if processes == 1 or self._bucket.settings is None:
             self.here(deliveries)
             return
-        size = -(-len(deliveries) // processes)
-        shares = [deliveries[start : start + size] for start in range(0, len(deliveries), size)]
+        # In turn, as those of the day are larger than those of the night.
+        shares = [deliveries[number::processes] for number in range(processes)]
         workers = [self._start(number, share) for number, share in enumerate(shares[1:], 1)]
         try:
             self.here(shares[0])
@@ -80,8 +78,8 @@ class Splitter:
                 answer, _ = worker.communicate()
                 if worker.returncode:
                     raise ReadingError("A process that splits deliveries ended early")
-                lines, read = pickle.loads(answer)
-                self.lines.add(lines)
+                new, read = pickle.loads(answer)
+                self.new.add(new)
                 self._read.add(**read)
         finally:
             for worker in workers:
@@ -98,7 +96,7 @@ class Splitter:
 
     def rows(self, rows: Iterable[Row], without: Iterable[str]) -> None:
         """Split again what rows were made from; they come by delivery and position."""
-        gone = {*without, *self.lines.keys}
+        gone = {*without, *self.new.keys}
         self._add(
             (key, rebuilt(list(of_one), key))
             for text, of_one in groupby(rows, key=lambda row: row.delivery)
@@ -106,25 +104,23 @@ class Splitter:
         )
 
     def _add(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> None:
-        path = self._folder / "lines-0.json"
+        path = self._folder / f"rows-0-{len(self.new.paths)}.parquet"
         with _seldom_collecting():
-            longest = write_lines(self._split(objects), path)
-        self.lines.longest = max(self.lines.longest, longest)
-        if self.lines.keys and path not in self.lines.paths:
-            self.lines.paths.append(path)
+            write_rows(self._split(objects), path)
+        self.new.paths.append(path)
 
     def _split(
         self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]
     ) -> Iterator[SplitDelivery]:
         for key, obj in objects:
-            self.lines.keys.add(obj.key)
+            self.new.keys.add(obj.key)
             if altered := not is_same(obj, key):
-                self.lines.altered.add(obj.key)
+                self.new.altered.add(obj.key)
             source = self._splitting.source(obj.metadata)
             yield split_delivery(obj, key, source, altered=altered)
 
     def _start(self, number: int, share: Sequence[RawDelivery]) -> subprocess.Popen[bytes]:
-        path = self._folder / f"lines-{number}.json"
+        path = self._folder / f"rows-{number}.parquet"
         task = _Task(
             self._bucket.name, self._bucket.settings, self._splitting.asked, list(share), path
         )
@@ -162,7 +158,7 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _work(task: _Task) -> tuple[Lines, dict[str, int]]:
+def _work(task: _Task) -> tuple[NewRows, dict[str, int]]:
     from hookshelf.reading.sources import splitting_of
 
     assert task.settings is not None
@@ -173,10 +169,10 @@ def _work(task: _Task) -> tuple[Lines, dict[str, int]]:
     folder.mkdir()
     splitter = Splitter(bucket, read, splitting_of(*task.asked), folder, 1)
     splitter.here(task.share)
-    (folder / "lines-0.json").rename(task.path)
-    splitter.lines.paths = [task.path]
+    splitter.new.paths[0].rename(task.path)
+    splitter.new.paths = [task.path]
     counts = {name: getattr(read, name) for name in ("raw_objects", "bytes", "requests")}
-    return splitter.lines, counts
+    return splitter.new, counts
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The few bytes of Thrift's compact protocol that a Parquet footer has to be taken apart for.
+"""The little of Thrift's compact protocol that Parquet footers are taken apart and written with.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift (FileMetaData)
@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 MAGIC = b"PAR1"
 
-_BOOLEANS, _STRUCT = (1, 2), 12
+I32, I64, BINARY, LIST, STRUCT = 5, 6, 8, 9, 12
+_BOOLEANS = (1, 2)
 # Headers in FileMetaData: a field's number, less the last one's, and its type.
 _NUM_ROWS, _ROW_GROUPS = 0x16, 0x19
 
@@ -30,7 +31,7 @@ def footer_parts(footer: bytes) -> tuple[bytes, list[tuple[int, int]]]:
         if number == 4:
             count, _, item = _list(footer, at)
             for _ in range(count):
-                end = _after(footer, item, _STRUCT)
+                end = _after(footer, item, STRUCT)
                 groups.append((item, end - item))
                 item = end
         at = _after(footer, at, kind)
@@ -39,12 +40,39 @@ def footer_parts(footer: bytes) -> tuple[bytes, list[tuple[int, int]]]:
 
 def footer_of(head: bytes, groups: Sequence[bytes], rows: int) -> bytes:
     """The end of a Parquet file that has these RowGroups and no others."""
-    count = len(groups)
-    short = bytes([count << 4 | _STRUCT]) if count < 15 else b"\xfc" + varint(count)
-    metadata = b"".join(
-        (head, bytes([_NUM_ROWS]), varint(rows * 2), bytes([_ROW_GROUPS]), short, *groups, b"\0")
-    )
+    numbers = bytes([_NUM_ROWS]) + integer(rows)
+    return ended(b"".join((head, numbers, bytes([_ROW_GROUPS]), list_of(STRUCT, groups), b"\0")))
+
+
+def ended(metadata: bytes) -> bytes:
+    """A FileMetaData with what follows it in a Parquet file."""
     return metadata + len(metadata).to_bytes(4, "little") + MAGIC
+
+
+def struct(*fields: tuple[int, int, bytes]) -> bytes:
+    """A struct of fields: number, type and value, by number and less than 16 apart."""
+    parts, last = [], 0
+    for number, kind, value in fields:
+        parts += [bytes([number - last << 4 | kind]), value]
+        last = number
+    return b"".join((*parts, b"\0"))
+
+
+def list_of(kind: int, items: Sequence[bytes]) -> bytes:
+    """A list of values of one type."""
+    count = len(items)
+    head = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + varint(count)
+    return b"".join((head, *items))
+
+
+def binary(value: bytes) -> bytes:
+    """Bytes, or text in UTF-8."""
+    return varint(len(value)) + value
+
+
+def integer(number: int) -> bytes:
+    """An integer that is not negative, of whatever size."""
+    return varint(number << 1)
 
 
 def varint(number: int) -> bytes:
@@ -126,5 +154,5 @@ _AFTER: dict[int, Callable[[bytes, int], int]] = {
     7: lambda data, at: at + 8,
     8: _after_binary,
     **dict.fromkeys((9, 10), _after_list),
-    _STRUCT: _after_struct,
+    STRUCT: _after_struct,
 }

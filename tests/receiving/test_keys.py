@@ -27,6 +27,7 @@ from chalicelib.keys import (
     day_in,
     day_of,
     day_prefix,
+    digest_in,
     events_prefix,
     hour_folder,
     hour_prefix,
@@ -373,6 +374,11 @@ def test_the_day_of_a_delivery_is_read_from_its_folders_and_from_its_key(key):
     assert day_in("/".join(folders)) == day_of(str(key)) == day
     assert is_of_days(folders[0])
     assert str(key).startswith(day_prefix(key.prefix, key.app, day))
+
+
+@given(deliveries)
+def test_the_hash_of_a_body_is_read_from_its_key(key):
+    assert digest_in(str(key)) == key.sha256
 
 
 @given(deliveries, deliveries)

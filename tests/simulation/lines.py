@@ -43,7 +43,7 @@ class Engine:
         pass
 
     def merge(self, parts: Parts, path: Path) -> Merged:
-        rows = [row for lines in parts.lines for row in _of_lines(lines)]
+        rows = [row for path in parts.new for row in _of_lines(path)]
         seen: set[str] = set(parts.without)
         for file in parts.files:
             of_file = [row for row in _rows(file) if row.delivery not in seen]
@@ -75,12 +75,11 @@ class Engine:
         return iter(sorted(_rows(path), key=lambda row: (row.delivery, row.position)))
 
 
-def write_lines(deliveries: Iterable[SplitDelivery], path: Path) -> int:
-    """See intake.write_lines; here a line is a row."""
-    with path.open("a") as file:
+def write_rows(deliveries: Iterable[SplitDelivery], path: Path) -> None:
+    """See intake.write_rows; here a row is a line."""
+    with path.open("w") as file:
         for delivery in deliveries:
             file.writelines(map(_line, _rows_of(delivery)))
-    return 0
 
 
 def write_footer(path: Path, footer: Footer) -> Footer:
@@ -128,7 +127,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     """Put all this in the place of DuckDB."""
     patch.setattr(compact, "Engine", Engine)
     patch.setattr(compact, "write_footer", write_footer)
-    patch.setattr(split, "write_lines", write_lines)
+    patch.setattr(split, "write_rows", write_rows)
     patch.setattr(lookup, "compacted_rows", compacted_rows)
     patch.setattr(lookup, "_stored", _stored)
     for module in (listing, verifying):
@@ -155,7 +154,7 @@ def _rows_of(delivery: SplitDelivery) -> Iterator[Row]:
             batch=delivery.batch,
             metadata=None if position else delivery.metadata,
             before=delivery.before[position],
-            data=delivery.data[position],
+            data=delivery.data[position].decode() if delivery.batch else None,
             after=delivery.after if position == last else b"",
             derived=delivery.derived,
         )
