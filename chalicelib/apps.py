@@ -112,9 +112,10 @@ def apps_file(environ: Mapping[str, str]) -> str:
 def entries(environ: Mapping[str, str]) -> dict[str, Any]:
     """What is configured, by app: by APPS_FILE, and at stage `local` the keys for trying out.
 
+    A changed file counts from the next call on. In Lambda one in the package cannot change.
     Raises SettingError for a file that cannot be read, or is named and not there.
     """
-    return _entries(_file(environ), environ)
+    return (_packaged_entries if _is_packaged(environ) else _entries)(environ)
 
 
 def file_entries(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -184,8 +185,18 @@ def _check_kind(name: str, field: str, value: Any) -> None:
             raise AppError(name, f"{field}[{index}]", "use text")
 
 
-def _entries(file: _File | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    from_file = _load(file) if file else {}
+@read_once
+def _is_packaged(environ: Mapping[str, str]) -> bool:
+    return os.path.normpath(apps_file(environ)).startswith(os.path.join(ROOT, ""))
+
+
+@read_once
+def _packaged_entries(environ: Mapping[str, str]) -> dict[str, Any]:
+    return _entries(environ)
+
+
+def _entries(environ: Mapping[str, str]) -> dict[str, Any]:
+    from_file = file_entries(environ)
     if environ.get("HOOKSHELF_TRYOUT") and "AWS_LAMBDA_FUNCTION_NAME" not in environ:
         from chalicelib.tryout import tryout_apps
 

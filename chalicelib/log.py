@@ -10,10 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_log = logging.getLogger("hookshelf")
+_BLANK = vars(logging.makeLogRecord({"name": _log.name}))
+_PLAIN = frozenset(_BLANK) | {"message", "asctime", "taskName"}
+
+
+class Line(logging.LogRecord):
+    """A record that does not look for file, line, thread and process: nobody reads them."""
+
+    def __init__(self, level: int, message: str, fields: Mapping[str, Any]) -> None:
+        vars(self).update(_BLANK)
+        self.created = time.time()
+        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.msg = message
+        vars(self).update(fields)
 
 
 class JsonLines(logging.Handler):
@@ -28,23 +42,16 @@ class JsonLines(logging.Handler):
 
 def configure(environ: Mapping[str, str]) -> None:
     """Let the project's own logger speak, once."""
-    logger = logging.getLogger("hookshelf")
-    logger.setLevel(logging.INFO)
+    _log.setLevel(logging.INFO)
     if environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
-        # Its lines name none of these. https://docs.python.org/3/howto/logging.html#optimization
-        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
         return
-    if logger.handlers:
+    if _log.handlers:
         return
-    logger.addHandler(JsonLines())
-    logger.propagate = False
+    _log.addHandler(JsonLines())
+    _log.propagate = False
 
 
 def line(level: int, message: str, **fields: Any) -> None:
     """Log one line. Fields must be safe to show: no token, no secret, no body."""
-    logger = logging.getLogger("hookshelf")
-    if logger.isEnabledFor(level):
-        # Not logger.log, which looks for the line of code that called it: nobody reads that.
-        record = logging.LogRecord("hookshelf", level, "", 0, message, (), None)
-        vars(record).update(fields)
-        logger.handle(record)
+    if _log.isEnabledFor(level):
+        _log.handle(Line(level, message, fields))

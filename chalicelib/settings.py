@@ -122,6 +122,7 @@ class Settings(NamedTuple):
         return path if path and any(entry.allows(path) for entry in self.bucket_paths) else None
 
 
+@lru_cache(maxsize=64)
 def parse_bucket_path(text: str) -> BucketPath | None:
     """Read `bucket[/path]`, or an access point's ARN with a path; None where it is malformed."""
     if text.startswith("arn:"):

@@ -61,7 +61,7 @@ def install(bucket_url: str, say: Callable[[str], None]) -> Installed:
     properties = built.template["Resources"]["APIHandler"]["Properties"]
     peers = _python_peers(python, ours, say)
     node, notes, node_versions = node_peers(say)
-    apps_file = BUILD / "apps.json"
+    apps_file = ours / "signed.json"  # where only who names it sees it, and in the package
     apps_file.write_text(json.dumps(deliveries.APPS_FILE))
     start = [str(python), "-m", "awslambdaric", properties["Handler"]]
     environ = {
@@ -73,7 +73,7 @@ def install(bucket_url: str, say: Callable[[str], None]) -> Installed:
     functions = [
         *peers,
         Function("hookshelf", start, ours, environ),
-        Function("hookshelf, signed", start, ours, environ | {"APPS_FILE": str(apps_file)}),
+        Function("hookshelf, signed", start, ours, environ | {"APPS_FILE": apps_file.name}),
         *node,
     ]
     return Installed(

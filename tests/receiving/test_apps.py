@@ -97,7 +97,36 @@ def test_a_changed_file_counts_from_the_next_delivery_on(write: FILES) -> None:
     assert (before, deliver("shop", "newer")[0]) == (403, 200)
 
 
-def test_in_lambda_a_changed_file_counts_too(write: FILES) -> None:
+def test_in_lambda_a_changed_file_counts_too_unless_it_is_in_the_package(
+    write: FILES, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(json.dumps({"shop": {}}))
+    outside = LambdaEnviron(os.environ)
+    before = apps.entries(outside)
+    monkeypatch.setattr(apps, "ROOT", str(file.parent))
+    packaged = LambdaEnviron(os.environ | {"APPS_FILE": file.name})
+    assert apps.entries(packaged) == before == {"shop": {}}
+    file.write_text(json.dumps({"shop": {}, "mail": {}}))
+
+    assert apps.entries(outside) == {"shop": {}, "mail": {}}
+    assert apps.entries(packaged) == {"shop": {}}  # as if nobody could have written there
+
+
+def test_in_lambda_a_packaged_file_that_cannot_be_read_is_wrong_for_each_delivery(
+    write: FILES, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write("nonsense")
+    monkeypatch.setattr(apps, "ROOT", str(file.parent))
+    packaged = LambdaEnviron(os.environ)
+
+    for _ in range(2):
+        with pytest.raises(SettingError, match="is not JSON"):
+            apps.entries(packaged)
+
+
+def test_in_lambda_a_changed_secret_in_a_file_elsewhere_counts_from_the_next_delivery_on(
+    write: FILES,
+) -> None:
     file = write(json.dumps({"shop": github("old")}))
     environ = LambdaEnviron(os.environ)
     before = apps.app_named("shop", environ).keys.secrets
