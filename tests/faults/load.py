@@ -67,10 +67,13 @@ def post(port: int, app: str, body: bytes) -> tuple[int, str]:
 
 
 def send_until(
-    ended: threading.Event, ledger: Ledger, port: Callable[[], int], sender: int, pause: float = 0
+    ended: threading.Event, ledger: Ledger, port: Callable[[], int], sender: int, every: float = 0
 ) -> None:
-    """Send one body after the other, each until it is acknowledged, as senders do who retry."""
-    chance = Random(sender)
+    """Send one body after the other, each until it is acknowledged, as senders do who retry.
+
+    A new one is due `every` so many seconds, also after those that took longer.
+    """
+    chance, due = Random(sender), time.monotonic()
     for number in _numbers():
         app = chance.choice(sorted(APPS))
         body = body_of(app, sender * 10_000_000 + number, chance)
@@ -85,7 +88,8 @@ def send_until(
                     ledger.acknowledged[key] = digest
                     break
             time.sleep(0.05)
-        if ended.wait(pause):
+        due += every
+        if ended.wait(max(0, due - time.monotonic())):
             return
 
 

@@ -55,9 +55,9 @@ def main() -> int:
         sent = Sent(variables={"validToken": TOKEN}, environ=environ)
         server = start(Servers(lambda: Path(folder)).project(sent))
         reader = Reader(environ)
-        pause = SENDERS / asked.rate
+        every = SENDERS / asked.rate
         threads = [
-            threading.Thread(target=send_until, args=(ended, ledger, lambda: server.port, n, pause))
+            threading.Thread(target=send_until, args=(ended, ledger, lambda: server.port, n, every))
             for n in range(1, SENDERS + 1)
         ] + [threading.Thread(target=reader.run, args=(ended,))]
         for thread in threads:
