@@ -237,6 +237,11 @@ def day_of(key: str) -> date:
     return date.fromisoformat(by_arrival(key)[:8])
 
 
+def arrival_in(key: str) -> datetime:
+    """When a delivery arrived, by its key: exact, aware, UTC."""
+    return datetime.fromisoformat(by_arrival(key).partition("-")[0])
+
+
 def by_arrival(key: str) -> str:
     """What the keys of deliveries are sorted by, of whatever apps they are: the name at the end."""
     return key.rpartition("/")[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from chalicelib.keys import DeliveryKey, by_arrival, parse_key
+from chalicelib.keys import arrival_in, by_arrival
 from hookshelf.reading.rows import Row
 from hookshelf.reading.values import BEST_FIRST, ArchivedEvent, Stream
 
@@ -37,8 +37,6 @@ def _preference(row: Row) -> tuple[int, str, str, int]:
 
 def event_of(stream: Stream, row: Row, *, times: int, repeat: bool) -> ArchivedEvent:
     """The value of a row."""
-    key = parse_key(row.delivery)
-    assert isinstance(key, DeliveryKey)
     return ArchivedEvent(
         id=row.id,
         source=row.source,
@@ -47,7 +45,7 @@ def event_of(stream: Stream, row: Row, *, times: int, repeat: bool) -> ArchivedE
         time=datetime.fromisoformat(row.time),
         app=stream.app,
         correlation=row.correlation,
-        arrived=key.arrived,
+        arrived=arrival_in(row.delivery),
         delivery=row.delivery,
         position=row.position,
         verdict=row.verdict,

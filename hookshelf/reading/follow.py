@@ -52,7 +52,8 @@ class Follower:
     def _listed(self, bucket: Bucket, stream: Stream) -> Iterator[ArchivedDelivery]:
         """What is there from the start on; raw may be gone the first time, and then is new."""
         if not self._has_begun:
-            yield from deliveries_of(bucket, self.read, stream, Selection(since=self._start))
+            since = Selection(since=self._start)
+            yield from deliveries_of(bucket, self.read, stream, since, sized=True)
         for raw in raw_between(bucket, self.read, stream, self._start, None):
             key = raw.key
             yield ArchivedDelivery(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.keys import (
@@ -23,7 +24,8 @@ from hookshelf.reading.checking import arrival_of
 from hookshelf.reading.errors import BadQuestion, NoSuchDelivery, retried
 from hookshelf.reading.events import event_of
 from hookshelf.reading.files import CompactedFile, listed_files
-from hookshelf.reading.lookup import engine, stored_rows, uncovered_raw, within
+from hookshelf.reading.lookup import condition, engine, stored_rows, uncovered_raw, within
+from hookshelf.reading.merge import BODY_SIZE
 from hookshelf.reading.raw import RawDelivery, bounds_of, load_first
 from hookshelf.reading.rows import is_same, rebuilt, to_rows
 from hookshelf.reading.selection import Selection
@@ -32,16 +34,23 @@ from hookshelf.reading.values import ArchivedDelivery, ArchivedEvent, Read, Stre
 
 
 def deliveries_of(
-    bucket: Bucket, read: Read, stream: Stream, selection: Selection
+    bucket: Bucket, read: Read, stream: Stream, selection: Selection, *, sized: bool = False
 ) -> list[ArchivedDelivery]:
-    """Every delivery that arrived when it is asked for, in order of arrival; none is read."""
+    """Every delivery that arrived when it is asked for, in order of arrival; none is read.
+
+    `sized` gives the size of compacted ones too, which takes longer.
+    """
 
     def listed() -> dict[str, ArchivedDelivery]:
         files = listed_files(bucket, read, stream)
         wanted = [file for file in files.counting if within(file.footer, selection)]
-        compacted = keys_in(bucket, read, wanted)
+        compacted: Mapping[str, int | None]
+        if sized:
+            compacted = _sizes_in(bucket, read, wanted, selection)
+        else:
+            compacted = dict.fromkeys(keys_in(bucket, read, wanted))
         raw = uncovered_raw(bucket, read, stream, files, selection)
-        return {key: _listed(bucket, key, "compacted", None) for key in compacted} | {
+        return {key: _listed(bucket, key, "compacted", size) for key, size in compacted.items()} | {
             str(each): _listed(bucket, str(each), "raw", each.size) for each in raw
         }
 
@@ -134,17 +143,30 @@ def one_of(keys: list[str], asked: str) -> str:
 
 def keys_in(bucket: Bucket, read: Read, files: list[CompactedFile]) -> list[str]:
     """The keys of the deliveries in some files. Raises Gone."""
+    sql = "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0"
+    return [key for (key,) in _of_all(bucket, read, files, sql)]
+
+
+def _sizes_in(
+    bucket: Bucket, read: Read, files: list[CompactedFile], selection: Selection
+) -> dict[str, int]:
+    """The deliveries in some files that arrived when it is asked for, and their bytes."""
+    where, values = condition(selection, of_events=False)
+    select = f"SELECT delivery, {BODY_SIZE} FROM read_parquet(?, hive_partitioning = false)"
+    return dict(_of_all(bucket, read, files, f"{select} WHERE {where} GROUP BY delivery", values))
+
+
+def _of_all(
+    bucket: Bucket, read: Read, files: list[CompactedFile], sql: str, values: Sequence[Any] = ()
+) -> list[Any]:
+    """What a statement about whole files gives; the first of its values is the files."""
     if not files:
         return []
     paths = [str(bucket.whole(read, file.entry)) for file in files]
     with bucket.engine_reads(*(file.entry for file in files)):
-        rows = engine().execute(
-            "SELECT delivery FROM read_parquet(?, hive_partitioning = false) WHERE position = 0",
-            [paths],
-        )
-        keys = [row[0] for row in rows.fetchall()]
+        rows = engine().execute(sql, [paths, *values]).fetchall()
     read.add(files=len(files))
-    return keys
+    return rows
 
 
 def _listed(bucket: Bucket, text: str, state: str, size: int | None) -> ArchivedDelivery:

@@ -204,9 +204,12 @@ def _probed(
     return [group for number, group in enumerate(footer.groups) if number not in numbers]
 
 
-def condition(selection: Selection) -> tuple[str, list[Any]]:
-    """What is asked for as a condition in SQL, and the values of its question marks."""
-    conditions = ["batch > 0"]
+def condition(selection: Selection, *, of_events: bool = True) -> tuple[str, list[Any]]:
+    """What is asked for as a condition in SQL, and the values of its question marks.
+
+    Rows of deliveries without events are among them only where it is not `of_events`.
+    """
+    conditions = ["batch > 0" if of_events else "true"]
     values: list[Any] = []
     for sql, some in _conditions(selection):
         conditions.append(sql)

@@ -158,13 +158,6 @@ def load_all(
             yield delivery, obj
 
 
-def arrival_in(key: str) -> datetime:
-    """When a delivery arrived, by its key: exact, in UTC."""
-    parsed = parse_key(key)
-    assert isinstance(parsed, DeliveryKey)
-    return parsed.arrived
-
-
 def sums(keys: list[str]) -> tuple[int, int]:
     """How many keys, and the sum of their hashes: equal for equal sets, in whatever order."""
     total = sum(

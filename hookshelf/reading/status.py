@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from chalicelib.keys import arrival_in
 from hookshelf.reading import manifest
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.errors import retried
@@ -17,7 +18,6 @@ from hookshelf.reading.files import CompactedFile, listed_files
 from hookshelf.reading.footers import Footer
 from hookshelf.reading.lookup import uncovered_raw, within
 from hookshelf.reading.merge import Engine, facts_of
-from hookshelf.reading.raw import arrival_in
 from hookshelf.reading.scratch import PREFIX
 from hookshelf.reading.selection import Selection
 from hookshelf.reading.values import Read, Status, Stream

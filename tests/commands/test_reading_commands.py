@@ -241,6 +241,8 @@ def test_refused_says_why_and_what_to_do(story: Any) -> None:
 def test_compact_then_every_question_has_the_same_answer(story: Any) -> None:
     questions = [
         ["find", JANE, "--json"],
+        ["tail"],
+        ["tail", "-n", "3", "--json"],
         ["count", "--by", "month,type", "--json"],
         ["sql", "select type, times from events_once order by all", "--json"],
     ]

@@ -21,6 +21,7 @@ from chalicelib.keys import (
     UnknownKey,
     app_in,
     app_prefix,
+    arrival_in,
     by_arrival,
     conditions_key,
     day_folder,
@@ -377,7 +378,9 @@ def test_the_day_of_a_delivery_is_read_from_its_folders_and_from_its_key(key):
 
 
 @given(deliveries)
-def test_the_hash_of_a_body_is_read_from_its_key(key):
+def test_the_arrival_and_the_hash_of_a_body_are_read_from_its_key(key):
+    assert arrival_in(str(key)) == key.arrived
+    assert arrival_in(str(key)).tzinfo is UTC
     assert digest_in(str(key)) == key.sha256
 
 
