@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Compiled once, and not anew by every worker and every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
-# Four at once, as many only wait; tests of one group share what they set up.
-PYTEST := $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
+# Three at once, as many only wait; tests of one group share what they set up.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup --no-loadscope-reorder
 
 STAGE ?= dev
 

@@ -63,7 +63,7 @@ def ways(endpoint: str) -> Iterator[dict[str, Put]]:
         aws_access_key_id=KEY,
         aws_secret_access_key=SECRET,
     )
-    with closing(HTTPConnection(urlsplit(endpoint).netloc)) as connection:
+    with closing(HTTPConnection(urlsplit(endpoint).netloc, timeout=60)) as connection:
         yield {
             OURS: ours("obstore"),
             OURS_BOTO3: ours("boto3"),

@@ -13,6 +13,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+gc.disable()  # until all is collected: what pytest makes of thousands of tests is no garbage
+
 # What the shell says of AWS, of hookshelf and of colours would choose the store, and more, for us.
 # A proxy stays, as packaging may need it.
 _OF_THE_SHELL = re.compile(
@@ -32,12 +34,18 @@ os.environ |= {
 # What a shell runs in the background ignores Ctrl-C, and so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import boto3  # noqa: E402  (it reads the environment above)
-import botocore.loaders  # noqa: E402
-from support import moto_server  # noqa: E402
-from support.canary import TOKEN, in_moto, pytest_runtest_makereport  # noqa: E402, F401  (a hook)
+import botocore.loaders  # noqa: E402  (it reads the environment above)
+from support import canary, moto_server  # noqa: E402
 from support.project import CREDENTIALS, aws_environ, reset  # noqa: E402
-from support.s3_servers import missing_of_ceph, new_bucket, radosgw, rclone  # noqa: E402
+from support.s3_servers import (  # noqa: E402
+    boto3_client,
+    missing_of_ceph,
+    new_bucket,
+    radosgw,
+    rclone,
+)
+
+pytest_runtest_makereport, tmp_path = canary.pytest_runtest_makereport, canary.tmp_path
 
 _make_loader = botocore.loaders.Loader.__init__
 _descriptions: dict[object, object] = {}
@@ -69,8 +77,10 @@ subprocess.Popen.wait = _bounded_wait  # type: ignore[method-assign]
 subprocess.Popen.communicate = _bounded_communicate  # type: ignore[method-assign]
 
 # Each run tries the same examples, however slow the machine is: what fails, fails everywhere.
+# Fifty of each property for every save; `make test-all` tries 2,000.
 hypothesis.settings.register_profile(
     "ours",
+    max_examples=50,
     deadline=None,
     derandomize=True,
     database=None,
@@ -99,14 +109,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             name = item.nodeid.partition("[" if item.get_closest_marker("spread") else "::")[0]
             item.add_marker(pytest.mark.xdist_group(name))
-    # Many short files last, so that no worker is waited for.
-    items.sort(key=lambda item: item.nodeid.startswith(("tests/receiving/", "tests/sources/")))
+    # The longest first and many short files last, so that no worker is waited for.
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/simulation/", "tests/faults/")))
+    items.sort(key=lambda item: item.nodeid.startswith("tests/receiving/"))
 
 
 def pytest_collection_finish() -> None:
     """Let no collection of garbage go through thousands of tests that are none."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:
@@ -119,22 +130,29 @@ def moto_endpoint() -> Iterator[str]:
     """An S3 server over real HTTP. It checks no signature."""
     with moto_server.serving() as endpoint:
         yield endpoint
-    assert in_moto() == []
+    assert canary.in_moto() == []
 
 
 @pytest.fixture
-def s3_environ(moto_endpoint: str) -> dict[str, str]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts that wait for a minute: on a busy machine a server may need seconds, and does answer."""
+    from chalicelib import ingest
+    from chalicelib.store import _retry, boto3, obstore
+
+    for module in (_retry, boto3, obstore):
+        monkeypatch.setattr(module, "ATTEMPT_TIMEOUT", 60.0)
+    for module in (boto3, obstore):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT", 60.0)
+    monkeypatch.setattr(ingest, "PUT_TIMEOUT", 120.0)
+
+
+@pytest.fixture
+def s3_environ(moto_endpoint: str, patient: None) -> dict[str, str]:
     """Settings that archive into a new bucket on the moto server."""
     bucket = f"bucket-{uuid.uuid4().hex}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=moto_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
-    client.create_bucket(Bucket=bucket)
-    return {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": moto_endpoint, "ARCHIVE_BUCKETS": bucket}
+    environ = {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": moto_endpoint, "ARCHIVE_BUCKETS": bucket}
+    boto3_client(environ).create_bucket(Bucket=bucket)
+    return environ
 
 
 @pytest.fixture
@@ -152,7 +170,7 @@ def _rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 
 
 @pytest.fixture
-def rclone_environ(rclone: tuple[str, Path]) -> dict[str, str]:
+def rclone_environ(rclone: tuple[str, Path], patient: None) -> dict[str, str]:
     """Settings that archive into a new bucket on rclone."""
     return new_bucket(rclone[0])
 
@@ -167,7 +185,7 @@ def ceph_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def ceph_environ(ceph_endpoint: str) -> dict[str, str]:
+def ceph_environ(ceph_endpoint: str, patient: None) -> dict[str, str]:
     """Settings that archive into a new bucket on Ceph."""
     return new_bucket(ceph_endpoint)
 

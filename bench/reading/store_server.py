@@ -69,7 +69,7 @@ class StoreServer:
 
     def counts(self) -> Counts:
         """What was asked since the last call."""
-        with urllib.request.urlopen(self.url + COUNTS) as response:
+        with urllib.request.urlopen(self.url + COUNTS, timeout=60) as response:
             return Counts(**json.load(response))
 
 

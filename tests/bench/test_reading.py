@@ -88,7 +88,7 @@ def test_a_listing_is_paged(server: StoreServer, folder: Path) -> None:
     token = ""
     while True:
         query = f"list-type=2&max-keys=7&continuation-token={token}"
-        with urllib.request.urlopen(f"{server.url}/bucket?{query}") as response:
+        with urllib.request.urlopen(f"{server.url}/bucket?{query}", timeout=60) as response:
             page = response.read().decode()
         keys += [part.partition("</Key>")[0] for part in page.split("<Key>")[1:]]
         if "<IsTruncated>true" not in page:

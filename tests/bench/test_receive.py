@@ -29,7 +29,7 @@ CLIENT = """
 import http.client, json, os
 def respond(event):
     {respond}
-api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"], timeout=60)
 while True:
     api.request("GET", "/2018-06-01/runtime/invocation/next")
     response = api.getresponse()
@@ -105,7 +105,7 @@ def test_the_bucket_gives_back_what_was_put_last():
         assert bucket.last_body() == b""
         for body in (b"one", b"x" * 3_000_000):
             put = urllib.request.Request(f"{bucket.url}/b/key", body, method="PUT")
-            urllib.request.urlopen(put).close()
+            urllib.request.urlopen(put, timeout=60).close()
 
         assert bucket.last_body() == b"x" * 3_000_000
 

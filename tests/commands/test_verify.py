@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
+from support.loops import for_each
 from support.project import PROJECT, aws_environ
 from support.rehearsal import ENVIRONMENT, deploy
 
@@ -206,9 +207,9 @@ def hours(archive: Archive) -> dict[int, str]:
     return {h: archive.holds(n=h, arrived=NOON + timedelta(hours=h)) for h in range(-2, 3)}
 
 
-@pytest.mark.parametrize("app", [[], ["--app", "shop"]], ids=["every app", "one app"])
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
+@for_each("app", [[], ["--app", "shop"]])
+@for_each(
+    "arguments, expected",
     [
         (["--since", "2026-11-20T12:00"], [0, 1, 2]),
         (["--since", "2026-11-20T12:00:00.000001"], [1, 2]),

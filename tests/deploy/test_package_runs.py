@@ -100,7 +100,7 @@ class Api:
         url = f"{self.url}/input?{urlencode({'token': TOKEN} | query)}"
         request = urllib.request.Request(url, body, dict(headers), method="POST")
         try:
-            with urllib.request.urlopen(request) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -285,7 +285,8 @@ def test_what_is_too_large_for_api_gateway_never_reaches_the_function(front: Fro
 
 def answer_to(url: str, body: bytes | None = None) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST")) as answer:
+        request = urllib.request.Request(url, body, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

@@ -12,6 +12,8 @@ from support import modules
 from support.modules import EVERYTHING, PRODUCT, arguments_of, imports_of, relative
 from support.project import PROJECT
 
+pytestmark = pytest.mark.xdist_group("syntax trees")  # which are read once
+
 HEAVY = {"boto3", "botocore", "pydantic", "cryptography", "click"}
 OUTSIDE = HEAVY | {"chalice", "obstore", "urllib3"}
 CORE = ["keys", "archive", "tokens", "metadata", "bodies", "responses", "settings"]

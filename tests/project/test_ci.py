@@ -90,7 +90,7 @@ def test_ci_runs_the_tests_for_every_save_and_then_the_slow_ones() -> None:
 
 
 def test_every_test_runs_for_a_save_or_in_ci_or_is_heavy() -> None:
-    pytest_ = ".venv/bin/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder"
+    pytest_ = ".venv/bin/pytest -q -n 3 --dist loadgroup --no-loadscope-reorder"
 
     assert would_run("test") == [
         ".venv/bin/ruff check .",

@@ -14,6 +14,8 @@ from support.modules import EVERYTHING, PRODUCT, relative, tree_of
 from chalicelib import routes
 from chalicelib.keys import day_folder, hour_folder, month_prefix
 
+pytestmark = pytest.mark.xdist_group("syntax trees")  # which are read once
+
 
 @cache
 def trees_of(*folders: str) -> dict[str, ast.Module]:

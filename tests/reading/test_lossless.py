@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.archives import archive_of, delivered, moment, put
+from support.loops import for_each
 from support.project import PROJECT, SAMPLES
 
 from chalicelib import events as plain
@@ -66,7 +67,7 @@ def check(body: bytes, source, headers=None) -> None:
     assert all(row.id for row in rows if row.is_event)
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@for_each("body", BODIES)
 @pytest.mark.parametrize("source", SOURCES, ids=[source.name for source in SOURCES])
 def test_a_body_is_rebuilt_byte_for_byte(source, body):
     check(body, source)
@@ -115,7 +116,6 @@ def test_any_body_is_rebuilt_byte_for_byte(body, source):
 @given(
     jsons.map(lambda body: body.decode("utf-8", "surrogatepass")) | st.text('[]{}",:\\ 1e-+.aNu')
 )
-@settings(max_examples=300)
 def test_the_quick_reader_gives_what_the_plain_one_gives_or_nothing(text):
     quick = Msgspec()
     plain.read_quickly(None)

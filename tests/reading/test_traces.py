@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 
 from hookshelf.reading.errors import BadQuestion
 from hookshelf.reading.traces import Traces
@@ -46,8 +47,8 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
-@pytest.mark.parametrize("around", ["{}", "to=<{}>, ", "/path/{}", 'x: "{}".', "\n{}\n"])
+@for_each("write", WRITTEN)
+@for_each("around", ["{}", "to=<{}>, ", "/path/{}", 'x: "{}".', "\n{}\n"])
 def test_it_is_seen_however_it_is_written(write, around):
     written = write(around.format(JANE))
 

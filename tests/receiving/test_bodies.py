@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 
 from chalicelib.bodies import (
     CONTENT_TYPES,
@@ -144,17 +145,17 @@ def is_json_in_one_way(request):
     return request.param
 
 
-@pytest.mark.parametrize("body", JSON.values(), ids=JSON)
+@for_each("body", JSON)
 def test_this_is_json(is_json_in_one_way, body):
     assert is_json_in_one_way(body)
 
 
-@pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
+@for_each("body", NOT_JSON)
 def test_this_is_not_json(is_json_in_one_way, body):
     assert not is_json_in_one_way(body)
 
 
-@pytest.mark.parametrize("body", [*JSON.values(), *NOT_JSON.values()], ids=[*JSON, *NOT_JSON])
+@for_each("body", [*JSON.values(), *NOT_JSON.values()])
 def test_white_space_that_makes_a_body_large_changes_nothing(body):
     padded = body + b" " * LARGE
 

@@ -41,7 +41,7 @@ def test_a_test_in_which_the_token_leaks_fails(
 ) -> None:
     monkeypatch.setenv("CI", "true")  # where pytest shortens no line of its summary
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]))
-    pytester.makeconftest("from support.canary import pytest_runtest_makereport")
+    pytester.makeconftest("from support.canary import pytest_runtest_makereport, tmp_path")
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--tb=no", "-rfEp")
     told = verdicts(result)

@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from support.api_gateway import Front
+from support.loops import for_each
 from support.project import CREDENTIALS, TOKEN
 from support.ways import Got, Sent, Servers, Way, by_event, event, in_every_way, invoke
 
@@ -192,8 +193,8 @@ JSON_BODIES = {
 }
 
 
-@pytest.mark.parametrize("headers", [JSON, {}], ids=["as JSON", "as nothing"])
-@pytest.mark.parametrize("body", JSON_BODIES.values(), ids=JSON_BODIES)
+@for_each("headers", [JSON, {}])
+@for_each("body", JSON_BODIES)
 def test_json_is_kept_as_it_was_written(send, kept, body, headers):
     got = send(body, headers=headers)
 
@@ -205,8 +206,8 @@ def test_json_is_kept_as_it_was_written(send, kept, body, headers):
 SNS = b'{"Type": "Notification", "Message": "{}"}'
 
 
-@pytest.mark.parametrize(
-    ("content_type", "body", "extension"),
+@for_each(
+    "content_type, body, extension",
     [
         ("text/plain; charset=UTF-8", SNS, "json"),
         ("application/x-www-form-urlencoded", SNS, "json"),
@@ -272,7 +273,7 @@ def test_a_listed_bucket_allows_itself_and_every_path_below(send, kept, bucket, 
     assert kept(f"{name}/{got.json['key']}") == b"{}"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "bucket",
     [
         "",
@@ -337,7 +338,7 @@ NO_GOOD = {
 }
 
 
-@pytest.mark.parametrize("delivery", NO_GOOD.values(), ids=NO_GOOD)
+@for_each("delivery", NO_GOOD)
 def test_without_the_token_every_answer_is_the_same_to_the_byte(send, delivery):
     got = send(**delivery)
 
@@ -354,8 +355,8 @@ def test_nothing_is_kept_without_the_token(send, objects, fresh):
     assert not objects(f"_rejected/{fresh}")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+@for_each("name", ["Authorization", "authorization", "AUTHORIZATION"])
+@for_each("scheme", ["Bearer", "bearer", "BEARER"])
 def test_a_bearer_token_delivers_where_the_query_has_none(send, name, scheme):
     assert send(token=None, headers={**JSON, name: f"{scheme} {TOKEN}"}).status == 200
 
@@ -374,7 +375,7 @@ def basic(text: str) -> str:
     return "Basic " + base64.b64encode(text.encode()).decode()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         "",
@@ -423,8 +424,8 @@ def test_a_stage_can_know_tokens_by_their_hashes_alone(send):
     assert send(app="hashed", token="sha256:wrong").json == WRONG_TOKEN
 
 
-@pytest.mark.parametrize("token", [TOKEN, OWN, "wrong", "", None])
-@pytest.mark.parametrize("app", UNUSABLE)
+@for_each("token", [TOKEN, OWN, "wrong", "", None])
+@for_each("app", [*UNUSABLE])
 def test_an_app_whose_own_variable_is_unusable_is_closed_alone(send, app, token):
     got = send(app=app, token=token)
 
@@ -461,7 +462,7 @@ def test_a_stage_without_a_usable_token_is_closed_to_everyone(send, variables):
 # --- parameters
 
 
-@pytest.mark.parametrize(
+@for_each(
     "app",
     [
         None,
@@ -534,7 +535,7 @@ NOT_JSON = {
 }
 
 
-@pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
+@for_each("body", NOT_JSON)
 def test_a_body_that_claims_to_be_json_and_is_not_is_400_and_kept(send, kept, fresh, body):
     got = send(body, app=fresh)
 
@@ -686,8 +687,8 @@ def test_a_fault_nobody_thought_of_is_503(ask):
 # --- other methods
 
 
-@pytest.mark.parametrize("token", [TOKEN, "wrong", None])
-@pytest.mark.parametrize("method", ["GET", "OPTIONS", "PUT", "PATCH", "DELETE"])
+@for_each("token", [TOKEN, "wrong", None])
+@for_each("method", ["GET", "OPTIONS", "PUT", "PATCH", "DELETE"])
 def test_other_methods_are_405_in_json(send, method, token):
     got = send(method=method, token=token)
 
@@ -741,8 +742,8 @@ def test_an_event_without_headers_is_stored_and_never_400(ask, kept):
     assert kept(f"events/{got.json['key']}") == b'{"a": 1}'
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html", "image/png", ""])
-@pytest.mark.parametrize("name", ["Accept", "accept"])
+@for_each("accept", ["*/*", "application/json", "text/html", "image/png", ""])
+@for_each("name", ["Accept", "accept"])
 def test_whatever_a_sender_accepts_its_delivery_is_stored(send, name, accept):
     got = send(headers={**JSON, name: accept})
 
@@ -955,7 +956,7 @@ def test_three_ways_to_ask_have_one_answer(ways, ask, row):
     assert others == [first, first]
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+@for_each("row", ROWS)
 def test_no_answer_makes_a_sender_give_up_or_shows_a_token(send, row):
     got = send(**row)
 

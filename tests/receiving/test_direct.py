@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 import pytest
 from support.lambda_runtime import Function, needs_linux, running
+from support.loops import for_each
 from support.project import PROJECT, SAMPLES
 
 from app import deliver
@@ -313,7 +314,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("event", MALFORMED.values(), ids=MALFORMED.keys())
+@for_each("event", MALFORMED.values())
 def test_a_malformed_event_raises_and_nothing_is_stored(
     archive: Path, event: object, capfd: pytest.CaptureFixture[str]
 ) -> None:

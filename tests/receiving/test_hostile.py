@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 from support.project import TOKEN
 
 import app
@@ -195,7 +196,7 @@ def house(tmp_path, folder_environ, monkeypatch, capsys):
 # Parameters
 
 
-@pytest.mark.parametrize("name", [*HOSTILE.values(), "", ".", ".."], ids=[*HOSTILE, "", ".", ".."])
+@for_each("name", [*HOSTILE.values(), "", ".", ".."])
 def test_a_hostile_app_is_refused_and_neither_repeated_nor_logged(house, name):
     answer = house.post(name)
 
@@ -220,11 +221,7 @@ def test_twins_that_a_disk_might_confuse_never_share_a_folder(house):
     house.check_that_all_lies_below("Shop")
 
 
-@pytest.mark.parametrize(
-    "bucket",
-    [*HOSTILE.values(), *BEYOND_THE_LIST.values()],
-    ids=[*HOSTILE, *BEYOND_THE_LIST],
-)
+@for_each("bucket", [*HOSTILE.values(), *BEYOND_THE_LIST.values()])
 def test_a_bucket_that_is_not_allowed_is_neither_written_nor_repeated_nor_logged(house, bucket):
     answer = house.post(bucket=bucket)
 
@@ -243,7 +240,7 @@ def test_a_bucket_that_is_allowed_gets_the_delivery(house, bucket):
     house.check_that_all_lies_below("shop")
 
 
-@pytest.mark.parametrize("token", [*HOSTILE.values(), "", "soap"], ids=[*HOSTILE, "", "soap"])
+@for_each("token", [*HOSTILE.values(), "", "soap"])
 def test_a_hostile_token_is_refused_like_any_wrong_one(house, token):
     answer = house.post(token=token)
 
@@ -253,7 +250,7 @@ def test_a_hostile_token_is_refused_like_any_wrong_one(house, token):
     assert house.files() == []
 
 
-@pytest.mark.parametrize("token", HOSTILE.values(), ids=HOSTILE)
+@for_each("token", HOSTILE)
 def test_a_hostile_bearer_is_refused_like_any_wrong_one(house, token):
     answer = house.post(token=None, headers={"Authorization": f"Bearer {token}"})
 
@@ -263,7 +260,7 @@ def test_a_hostile_bearer_is_refused_like_any_wrong_one(house, token):
     assert house.files() == []
 
 
-@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@for_each("value", HOSTILE)
 def test_a_parameter_that_nobody_knows_does_no_harm(house, value):
     answer = house.post(**{value: value})
 
@@ -311,7 +308,7 @@ def test_no_text_but_the_token_is_the_token(house, token):
 # Headers
 
 
-@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@for_each("value", HOSTILE)
 def test_a_hostile_header_is_kept_exactly_or_left_out_by_name(house, value):
     for header in GENERIC_KEEPS:
         answer = house.post(headers={header.title(): value})
@@ -335,7 +332,7 @@ def test_a_hostile_header_of_a_refused_body_is_kept_like_any_other(house, value)
     house.check_that_all_lies_below("shop")
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+@for_each("name", HOSTILE)
 def test_a_header_with_a_hostile_name_is_not_kept_and_does_no_harm(house, name):
     answer = house.post(headers={name: BAIT, f"X-{name}": BAIT, "User-Agent": "sender/1"})
 
@@ -359,7 +356,7 @@ def test_a_header_given_in_two_cases_is_kept_once(house):
     assert headers_of(house.stored(answer).metadata)["user-agent"] in ("one", "two", "three")
 
 
-@pytest.mark.parametrize("accept", [None, "", "text/html", *HOSTILE.values()])
+@for_each("accept", [None, "", "text/html", *HOSTILE.values()])
 def test_no_accept_header_turns_what_is_stored_into_a_failure(house, accept):
     answer = house.post(headers={} if accept is None else {"Accept": accept})
 
@@ -569,7 +566,7 @@ def test_a_method_that_nobody_knows_is_refused(house, method):
     assert house.files() == []
 
 
-@pytest.mark.parametrize("request_id", [None, 5, [], *HOSTILE.values()], ids=ascii)
+@for_each("request_id", [None, 5, [], *HOSTILE.values()])
 def test_a_hostile_request_id_is_neither_logged_nor_kept(house, request_id):
     event = genuine_event([("token", TOKEN), ("app", "shop")], {}, b"{}")
     event["requestContext"]["requestId"] = request_id

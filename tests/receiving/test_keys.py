@@ -8,6 +8,7 @@ from string import ascii_letters, digits
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.loops import for_each
 
 from chalicelib.keys import (
     DAY_LEVELS,
@@ -276,7 +277,7 @@ def test_another_name_is_no_entry_of_the_manifest_log(key):
         parse_manifest(key)
 
 
-@pytest.mark.parametrize("key", OTHER_SHAPES.values(), ids=OTHER_SHAPES)
+@for_each("key", OTHER_SHAPES)
 def test_another_shape_is_refused_by_name(key):
     with pytest.raises(UnknownKey) as refusal:
         parse_key(key)
@@ -486,7 +487,7 @@ def test_these_may_name_an_app(name):
     assert is_app(name)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "name",
     [
         *("", " ", " shop", "shop ", "shop\n", "a" * 51, ".", "..", "a.b", "a/b", "../a", "a%2Fb"),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 
 from chalicelib import responses
 from chalicelib.delivery import Delivery
@@ -141,8 +142,8 @@ def test_the_budget_is_below_the_2_kb_that_s3_accepts():
     assert MAX_METADATA == 1_900
 
 
-@pytest.mark.parametrize("source", sorted(source_names()))
-@pytest.mark.parametrize("letter", ["a", "é", "%"])
+@for_each("source", sorted(source_names()))
+@for_each("letter", ["a", "é", "%"])
 def test_10_kb_in_every_header_of_a_source_are_left_out_by_name(source, letter):
     keep = source_named(source).keep
     metadata = described(dict.fromkeys(keep, letter * 10_000), keep=keep)

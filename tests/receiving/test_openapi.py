@@ -12,6 +12,7 @@ import yaml
 from faults.table import CASES, HTTP, INVOKE, NOTHING_HEARD
 from jsonschema import Draft202012Validator
 from support.faulty_s3 import FaultyS3
+from support.loops import for_each
 from support.project import CREDENTIALS, PROJECT, TOKEN
 from support.ways import Sent, Servers
 
@@ -58,9 +59,7 @@ def test_every_response_there_is_is_described(name: str) -> None:
         assert_described(path, NAMED[name])
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if {*c.via} & {*HTTP}], ids=lambda case: case.name
-)
+@for_each("case", [c for c in CASES if {*c.via} & {*HTTP}])
 def test_every_row_of_the_fault_table_gets_a_described_response(case: Any) -> None:
     response = case.response or responses.stored("events", "shop/x.json")
     if response is not NOTHING_HEARD and case.via != (INVOKE,):

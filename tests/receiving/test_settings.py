@@ -5,6 +5,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 from support.stores import CLIENTS
 
 from chalicelib.settings import (
@@ -44,7 +45,7 @@ def test_a_place_is_a_bucket_and_perhaps_a_path(text, place):
     assert parse_bucket_path(text) == place
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         *("", "/", "/in", "ab", "a" * 64, "Events", "my_bucket", "-events", "events-", ".events"),

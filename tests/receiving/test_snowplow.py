@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
+from support.loops import for_each
 from support.project import CREDENTIALS, PROJECT
 
 from app import track_s3
@@ -967,7 +968,7 @@ MALFORMED: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("name", MALFORMED)
+@for_each("name", [*MALFORMED])
 def test_a_malformed_notification_raises_and_nothing_of_it_is_sent(
     collector: Collector, name: str
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.loops import for_each
 from support.project import PROJECT, TOKEN
 
 from app import app
@@ -138,7 +139,7 @@ def assert_documented_everywhere(text: str) -> None:
     assert (status, kept(said["key"])) == (200, as_json)
 
 
-@pytest.mark.parametrize("text", NAUGHTY, ids=ascii)
+@for_each("text", NAUGHTY)
 def test_a_naughty_string_gets_a_documented_response_in_every_position(text: str) -> None:
     assert_documented_everywhere(text)
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.loops import for_each
 from support.project import TOKEN
 
 from chalicelib.tokens import NoToken, WrongToken, check_token, variable_name
@@ -42,8 +43,8 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("presented", [None, "", TOKEN, "sha256:", ",", " "])
-@pytest.mark.parametrize("value", UNUSABLE.values(), ids=UNUSABLE)
+@for_each("presented", [None, "", TOKEN, "sha256:", ",", " "])
+@for_each("value", UNUSABLE)
 def test_a_stage_without_a_usable_token_lets_nobody_deliver(value, presented):
     with pytest.raises(NoToken):
         check_token({"validToken": value}, None, presented)

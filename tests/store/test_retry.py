@@ -1,6 +1,7 @@
 """The one retry policy, on a clock of ours: what an answer of S3 means, and how long to go on."""
 
 import pytest
+from support.loops import for_each
 
 from chalicelib.delivery import ArchiveObject
 from chalicelib.store import PUT_TIMEOUT, NotStored
@@ -96,8 +97,8 @@ def test_what_is_hopeless_is_attempted_once():
     assert clock.pauses == []
 
 
-@pytest.mark.parametrize("takes", [0, 0.01, 0.5, ATTEMPT_TIMEOUT])
-@pytest.mark.parametrize("seconds", [8, 5, 2.5, 2, 1, 0, -3])
+@for_each("takes", [0, 0.01, 0.5, ATTEMPT_TIMEOUT])
+@for_each("seconds", [8, 5, 2.5, 2, 1, 0, -3])
 def test_another_attempt_is_made_only_while_a_whole_one_fits(seconds, takes):
     clock = Clock(retryable("503 SlowDown"), takes)
 

@@ -35,7 +35,7 @@ PUT_ONCE = [
 
 
 @pytest.fixture
-def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+def environ(request: pytest.FixtureRequest, patient: None) -> dict[str, str]:
     """Settings that archive into a new, empty bucket of the store a test asks for."""
     if request.param == "obstore on rclone":
         endpoint, _ = request.getfixturevalue("rclone")
@@ -337,6 +337,7 @@ def test_every_header_of_s3_is_signed(client, do):
 @pytest.mark.parametrize(
     "wrong", [{"AWS_SECRET_ACCESS_KEY": "not-it"}, {"AWS_ACCESS_KEY_ID": "nobody"}], ids=repr
 )
+@pytest.mark.usefixtures("patient")
 def test_wrong_credentials_store_nothing(client, wrong, rclone):
     endpoint, root = rclone
     environ = {**new_bucket(endpoint), "ARCHIVE_CLIENT": client}

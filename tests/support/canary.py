@@ -5,7 +5,11 @@ printed, in a log record, in the name of an archived file or in its metadata; co
 this in for all of them.
 """
 
+import itertools
 import logging
+import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ class Watch(logging.Filter):
 
 
 WATCH = Watch()
+_numbers = itertools.count()
 logging.getLogger("hookshelf").addFilter(WATCH)
 
 
@@ -39,8 +44,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
     report = yield
     leaks, WATCH.leaks = WATCH.leaks, []
     leaks += [t for t, text in report.sections if t.endswith(call.when) and TOKEN in text]
-    if call.when == "teardown" and (folder := item.funcargs.get("tmp_path")):
-        leaks += in_folder(folder)
     if leaks and report.passed:
         report.outcome = "failed"
         told = ", ".join(leaks).replace(TOKEN, "<token>")  # a report is output, too
@@ -48,11 +51,32 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
     return report
 
 
+@pytest.fixture
+def tmp_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """As pytest's, which for each looks through all folders of the run for a number that is free.
+
+    Where the test passes it goes, after a look for the token; none has the name of one before.
+    """
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
+    folder.mkdir(mode=0o700)
+    failed = request.session.testsfailed
+    yield folder
+    WATCH.leaks += in_folder(folder)
+    if request.session.testsfailed == failed:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def in_folder(folder: Path) -> list[str]:
     """The files below a folder whose name, or metadata, holds the token."""
-    found = [path for path in folder.rglob("*") if TOKEN in path.name]
-    found += [path for path in folder.rglob("*.meta") if TOKEN in path.read_text()]
-    return [str(path.relative_to(folder)) for path in found]
+    leaks = []
+    for parent, folders, files in os.walk(folder):
+        leaks += [Path(parent, name) for name in [*folders, *files] if TOKEN in name]
+        metadata = [Path(parent, name) for name in files if name.endswith(".meta")]
+        leaks += [path for path in metadata if TOKEN in path.read_text()]
+    return [str(path.relative_to(folder)) for path in leaks]
 
 
 def in_moto() -> list[str]:

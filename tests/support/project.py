@@ -54,5 +54,5 @@ def aws_environ(endpoint: str) -> dict[str, str]:
 
 def reset(endpoint: str) -> None:
     """Empty the account; that of the endpoint of `moto_endpoint` is the same."""
-    with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"") as answer:
+    with urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"", timeout=60) as answer:
         assert answer.status == 200

@@ -13,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,18 @@ def new_bucket(endpoint: str) -> dict[str, str]:
 
 def boto3_client(environ: dict[str, str]) -> Any:
     """boto3 as some settings have it."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return _client(*(environ[name] for name in names))
+
+
+@cache  # each takes 10 ms to make
+def _client(endpoint: str, access_key: str, secret: str) -> Any:
     return boto3.client(
         "s3",
-        endpoint_url=environ["AWS_ENDPOINT_URL_S3"],
+        endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret,
     )
 
 
@@ -125,7 +132,7 @@ def _free_ports(count: int) -> list[int]:
 def _wait_for(url: str) -> None:
     for _ in range(_PATIENCE * 4):
         try:
-            with urllib.request.urlopen(url):
+            with urllib.request.urlopen(url, timeout=_PATIENCE):
                 return
         except urllib.error.HTTPError:
             return
