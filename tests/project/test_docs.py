@@ -9,7 +9,17 @@ from importlib.util import find_spec
 
 import pytest
 from support.local_server import fresh_shell
-from support.pages import PAGES, anchors, commands, leaves, section, spans, text_of, transcript
+from support.pages import (
+    PAGES,
+    anchors,
+    commands,
+    leaves,
+    section,
+    spans,
+    table,
+    text_of,
+    transcript,
+)
 from support.project import PROJECT
 
 from hookshelf.__main__ import main
@@ -164,3 +174,12 @@ def test_each_decision_is_dated_and_short() -> None:
         lines = [line for line in section(text, title).splitlines() if line]
         assert re.search(r" \(\d{4}-\d\d-\d\d\)$", title)
         assert 1 <= len(lines) <= 8, title
+
+
+def test_everything_that_stands_in_for_what_ministack_lacks_is_named() -> None:
+    glue = (PROJECT / "tests/support/ministack_glue.py").read_text(encoding="utf-8")
+    rows = table(text_of("docs/proof.md"), "Stands in")
+
+    assert spans(" ".join(row[0] for row in rows)) == re.findall(
+        r"^@instead_of\(.+\)\ndef (\w+)", glue, re.MULTILINE
+    )

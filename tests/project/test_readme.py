@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.local_server import copy_of_project, curl, fresh_shell, serving
-from support.pages import commands, section, text_of, transcript
+from support.pages import commands, section, table, text_of, transcript
 from support.project import PROJECT, SAMPLES
 from support.shell import installed_copy, pip_from_wheels, run, shape
 
@@ -75,14 +75,32 @@ def test_what_a_million_deliveries_cost_is_the_total_of_the_costs() -> None:
     assert round(sum(map(Decimal, totals))) == int(figure)
 
 
+def test_every_promise_links_to_its_line_of_proof_and_every_line_is_linked() -> None:
+    """A line has what tries it, what was seen and when, and what nobody has seen."""
+    promises = re.findall(r"^- (.+)$", section(README, "## What it promises"), re.MULTILINE)
+    rows = table(text_of("docs/proof.md"), "Promise")
+    ids = [re.findall(r'^<a id="(\w+)"></a>', promise) for promise, *_ in rows]
+    linked = re.findall(r"\]\(docs/proof\.md#(\w+)\)", README)
+
+    assert promises
+    assert all("](docs/proof.md#" in promise for promise in promises)
+    assert sorted(linked) == sorted(name for [name] in ids)
+    for _, commands_, seen, not_proved in rows:
+        assert re.search(r"`(make|python -m bench)\b[^`]*`", commands_), commands_
+        assert re.search(r"\(.*\d{4}-\d\d-\d\d\)|\]\(simulation\.md\)", seen), seen
+        assert not_proved
+
+
 def test_it_is_short() -> None:
     assert len(README.split()) < 900
 
 
-def test_the_picture_reads_in_the_dark_too() -> None:
-    [picture] = re.findall(r"!\[.+\]\((docs/.+\.svg)\)", README)
-    drawing = (PROJECT / picture).read_text(encoding="utf-8")
-    light, dark = drawing.split("@media (prefers-color-scheme: dark)")
-    classes = set(re.findall(r'class="(\w+)"', drawing)) - {"name"}  # a weight, no colour
+def test_every_drawing_reads_in_the_dark_too() -> None:
+    pictures = re.findall(r"!\[.+\]\((docs/.+\.svg)\)", README)
+    assert pictures
+    for picture in pictures:
+        drawing = (PROJECT / picture).read_text(encoding="utf-8")
+        light, dark = drawing.split("@media (prefers-color-scheme: dark)")
+        classes = set(re.findall(r'class="(\w+)"', drawing)) - {"name"}  # a weight, no colour
 
-    assert all(f".{name} {{" in light and f".{name} {{" in dark for name in classes)
+        assert all(f".{name} {{" in light and f".{name} {{" in dark for name in classes), picture

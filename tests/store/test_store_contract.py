@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import product
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ministack
 from support.faulty_s3 import FaultyS3, Stored, sha256_header
 from support.s3_servers import SERVER_CREDENTIALS, boto3_client, new_bucket
 from support.stores import ON_S3, STORES, environ_of
@@ -23,15 +25,30 @@ from chalicelib.store import Listed, NameTaken, NotFound, NotStored, Store, open
 
 KEY = "shop/day=20/hour=23/20261120T235001.123456Z-0a.json"  # any: stores know no layout
 
-EVERY = [*STORES, "obstore on rclone"]
+# An AWS that others wrote, which has to be installed.
+ON_MINISTACK = [pytest.param(f"{client} on ministack", marks=pytest.mark.heavy) for client in ON_S3]
+EVERY = [*STORES, "obstore on rclone", *ON_MINISTACK]
 # What the second S3 server cannot do, proved to be so by a test that must fail.
 PUT_ONCE = [
     *STORES,
+    *ON_MINISTACK,
     pytest.param(
         "obstore on rclone",
         marks=pytest.mark.xfail(strict=True, reason="rclone serve s3 ignores If-None-Match"),
     ),
 ]
+
+
+@pytest.fixture(scope="module")
+def on_ministack(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Its S3 over plain HTTP, and the credentials of a user who may do there what he likes."""
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    with ministack.serving(tmp_path_factory.mktemp("ministack"), tls=False) as aws:
+        shell = aws.user("archiver", {"Version": "2012-10-17", "Statement": [statement]})
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        yield aws.endpoint, SERVER_CREDENTIALS | {name: shell[name] for name in names}
 
 
 @pytest.fixture
@@ -40,6 +57,10 @@ def environ(request: pytest.FixtureRequest, patient: None) -> dict[str, str]:
     if request.param == "obstore on rclone":
         endpoint, _ = request.getfixturevalue("rclone")
         return {**new_bucket(endpoint), "ARCHIVE_CLIENT": "obstore"}
+    if request.param.endswith(" on ministack"):
+        endpoint, credentials = request.getfixturevalue("on_ministack")
+        client = request.param.partition(" ")[0]
+        return {**new_bucket(endpoint, credentials), "ARCHIVE_CLIENT": client}
     return environ_of(request.param, request)
 
 
@@ -61,7 +82,7 @@ def every_store(test: Any) -> Any:
 
 
 def s3_stores(test: Any) -> Any:
-    return pytest.mark.parametrize("environ", ON_S3, indirect=True)(test)
+    return pytest.mark.parametrize("environ", [*ON_S3, *ON_MINISTACK], indirect=True)(test)
 
 
 def folder_store(test: Any) -> Any:
@@ -106,7 +127,7 @@ MOTO_EATS_FORMS = pytest.mark.xfail(strict=True, reason="moto's server loses the
 
 @pytest.mark.parametrize(
     "environ",
-    ["folder", "obstore on rclone"]
+    ["folder", "obstore on rclone", *ON_MINISTACK]
     + [pytest.param(client, marks=MOTO_EATS_FORMS) for client in ("obstore", "boto3")],
     indirect=True,
 )
@@ -249,7 +270,11 @@ def _put_many(environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "environ",
-    ["folder", "obstore on rclone", pytest.param("obstore", marks=pytest.mark.slow)],
+    [
+        *("folder", "obstore on rclone"),
+        *ON_MINISTACK,
+        pytest.param("obstore", marks=pytest.mark.slow),
+    ],
     indirect=True,
 )
 def test_a_listing_of_more_than_a_page_is_whole(environ):

@@ -67,12 +67,15 @@ def table(text: str, first: str) -> list[list[str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """What a link may name after its `#`: the headings, written as GitHub writes them.
+    """What a link may name after its `#`: `<a id=…>`, and headings as GitHub writes them.
 
     https://docs.github.com/en/get-started/writing-on-github/getting-started-with-writing-and-formatting-on-github/basic-writing-and-formatting-syntax#section-links
     """
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = set(re.findall(r'<a id="([\w-]+)"></a>', text))
+    return named | {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+    }
 
 
 def leaves(command: click.Command, *names: str) -> Iterator[tuple[str, click.Command]]:

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -96,10 +96,12 @@ def radosgw(folder: Path) -> Iterator[str]:
         yield endpoint
 
 
-def new_bucket(endpoint: str) -> dict[str, str]:
+def new_bucket(
+    endpoint: str, credentials: Mapping[str, str] = SERVER_CREDENTIALS
+) -> dict[str, str]:
     """Settings that archive into a new, empty bucket of one of these servers."""
     bucket = f"bucket-{uuid.uuid4().hex}"
-    environ = {"AWS_ENDPOINT_URL_S3": endpoint, "ARCHIVE_BUCKETS": bucket, **SERVER_CREDENTIALS}
+    environ = {"AWS_ENDPOINT_URL_S3": endpoint, "ARCHIVE_BUCKETS": bucket, **credentials}
     boto3_client(environ).create_bucket(Bucket=bucket)
     return environ
 
