@@ -25,6 +25,7 @@ class Line(logging.LogRecord):
     def __init__(self, level: int, message: str, fields: Mapping[str, Any]) -> None:
         vars(self).update(_BLANK)
         self.created = time.time()
+        self.msecs = self.created % 1 * 1000
         self.levelno, self.levelname = level, logging.getLevelName(level)
         self.msg = message
         vars(self).update(fields)
@@ -43,9 +44,7 @@ class JsonLines(logging.Handler):
 def configure(environ: Mapping[str, str]) -> None:
     """Let the project's own logger speak, once."""
     _log.setLevel(logging.INFO)
-    if environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
-        return
-    if _log.handlers:
+    if environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON" or _log.handlers:
         return
     _log.addHandler(JsonLines())
     _log.propagate = False

@@ -34,8 +34,6 @@ def prepare(environ: Mapping[str, str]) -> None:
     """
     gc.disable()  # nothing of what is loaded here is garbage: 3 ms
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # obstore's: there is one delivery at a time
-    with suppress(AttributeError, OSError):  # not every system lets a process choose
-        _stay_on_one_core()
     for path in filter(os.path.exists, CA_ROOTS):
         os.environ.setdefault("SSL_CERT_FILE", path)
     with suppress(Exception):
@@ -48,13 +46,15 @@ def prepare(environ: Mapping[str, str]) -> None:
                 _prepare_app(name, entry, environ)
     gc.freeze()  # nor will it ever be
     gc.enable()
+    with suppress(AttributeError, OSError):  # not every system lets a process choose
+        _stay_on_one_core()
 
 
 def _stay_on_one_core() -> None:
     """Let this thread and obstore's, which take turns, hand over without waking another core.
 
     That wakes it through the hypervisor: a tenth of a warm delivery's CPU. By the process, so that
-    several functions on one machine share out its cores.
+    several functions on one machine share out its cores. obstore's begins with its first put.
     """
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
