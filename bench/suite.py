@@ -72,7 +72,12 @@ def reduced(name: str, result: Json) -> Section:
         raise ValueError(f"bench.{name} ended with {result['status']} and printed no figures")
     report = result["report"]
     rows, figures = REDUCE[name](report)
-    return Section(result["at"][:10], report["machine"], rows, figures)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in report.get("versions", {}).items()
+    )
+    rounds = f"medians of {report['rounds']} rounds" if "rounds" in report else ""
+    machine = "; ".join(filter(None, (report["machine"], versions, rounds)))
+    return Section(result["at"][:10], machine, rows, figures)
 
 
 def _of_receive(report: Json) -> tuple[list[Row], dict[str, float]]:

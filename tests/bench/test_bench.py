@@ -51,6 +51,8 @@ def of_receive(peak: float, warm: float) -> dict[str, Any]:
 
     return {
         "machine": "2 CPUs",
+        "versions": {"Python": "3.13.0"},
+        "rounds": 25,
         "full_speed": {"hookshelf": {"first": [60.0, 80.0, 70.0], "warm_cpu": [0.8, 0.9, 0.7]}},
         "limits": [
             judged("3", "warm CPU against Node", "warm_cpu", 0.33, warm),
@@ -68,6 +70,7 @@ def test_receiving_is_reduced_to_medians_and_of_the_bodies_to_the_worst() -> Non
     section = suite.reduced("receive", result(of_receive(peak=60, warm=0.3)))
 
     assert section.seen == "2026-11-22"
+    assert section.machine == "2 CPUs; Python 3.13.0; medians of 25 rounds"
     assert section.figures == {"first delivery, ms: hookshelf": 70, "warm CPU, µs: hookshelf": 800}
     assert section.rows == [
         Row("warm CPU against Node", "<= 0.33", "0.3", "ok"),
