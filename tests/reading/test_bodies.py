@@ -20,7 +20,14 @@ ODD = [
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 100_000], ids=["in parts", "at once"])
-@pytest.mark.parametrize("now", ["2026-10-29T00:00", "2026-10-31T13:00", "2026-11-02T00:20"])
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param("2026-10-29T00:00", marks=pytest.mark.slow),
+        "2026-10-31T13:00",
+        pytest.param("2026-11-02T00:20", marks=pytest.mark.slow),
+    ],
+)
 def test_every_delivery_is_given_once_with_its_exact_body_and_metadata(
     folder_environ, monkeypatch, now, rows_at_once
 ):

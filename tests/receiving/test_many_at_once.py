@@ -16,8 +16,8 @@ THREADS = 32
 @pytest.mark.parametrize(
     ("count", "place"),
     [
-        (500, "folder_environ"),
-        (100, "s3_environ"),
+        (200, "folder_environ"),
+        (50, "s3_environ"),
         pytest.param(2_000, "folder_environ", marks=pytest.mark.slow),
         pytest.param(2_000, "s3_environ", marks=pytest.mark.slow),
     ],
@@ -57,7 +57,7 @@ def test_each_of_many_senders_is_told_the_key_of_its_own_body(
 ):
     for name, value in folder_environ.items():
         monkeypatch.setenv(name, value)
-    apps = [f"app-{n % 7}" for n in range(600)]
+    apps = [f"app-{n % 7}" for n in range(200)]
 
     with ThreadPoolExecutor(THREADS) as threads:
         answers = list(threads.map(lambda app: post(b'"%s"' % app.encode(), app=app), apps))

@@ -37,7 +37,7 @@ from chalicelib.sources import (
     source_names,
 )
 
-few = settings(max_examples=25)
+few = settings(max_examples=settings.default.max_examples // 4)  # of each sample or source
 
 ARRIVED = datetime(2026, 11, 20, 23, 50, 1, 123456, tzinfo=UTC)
 SOURCES = sorted(source_names())
