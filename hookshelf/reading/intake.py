@@ -12,28 +12,24 @@ from pathlib import Path
 import msgspec
 
 from hookshelf.reading.columns import COLUMNS
-from hookshelf.reading.plain_parquet import Kind, PlainParquet, texts, values
+from hookshelf.reading.plain_parquet import Kind, PlainParquet, Repeated, runs, texts, values
 from hookshelf.reading.rows import SplitDelivery
 
 # A body of 4 MiB may hold two million events: they are not all in memory at once.
 ROWS_IN_PAGE = 4_500
 _BYTES_IN_PAGE = 4 * 1024 * 1024
 
-# What each row has of its own, and what the rows of a delivery share or only one of them has.
+# What each row has of its own; the rest is written once for the rows of a delivery.
 _TEXTS = ("subject", "time", "type", "id", "correlation")
 _VALUES = ("before", "data")
-_SHARED = (
-    *("position", "batch", "derived", "source", "verdict", "arrived", "delivery"),
-    *("metadata", "after"),
-)
 _KINDS = {"BLOB": Kind.BYTES, "INTEGER": Kind.INTEGER, "BOOLEAN": Kind.INTEGER}
 _WRITTEN = {name: _KINDS.get(kind, Kind.TEXT) for name, kind in COLUMNS if name != "repeat"}
 _SELECTED = {
     "repeat": "false AS repeat",
     "metadata": "CASE WHEN position = 0 THEN metadata::JSON::MAP(VARCHAR, VARCHAR) END AS metadata",
     "data": "CASE WHEN batch > 0 THEN data END AS data",
+    "after": "CASE WHEN position + 1 >= batch THEN after ELSE ''::BLOB END AS after",
 }
-_NOTHING = values([b""])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -66,41 +62,39 @@ class _Group:
         self.rows = self.bytes = 0
         self._texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
         self._values: dict[str, list[bytes]] = {name: [] for name in _VALUES}
-        self._pages: dict[str, list[bytes]] = {name: [] for name in _SHARED}
+        self._positions = array("i")
+        self._shared: list[SplitDelivery] = []
+        self._runs: list[int] = []  # how many rows each of them has here
 
     def add(self, delivery: SplitDelivery, first: int) -> None:
-        """Add rows of a delivery from `first` on; each has again what they share."""
+        """Add rows of a delivery from `first` on."""
         some = slice(first, first + ROWS_IN_PAGE)
-        rows = len(delivery.data[some])
         for name, of_text in self._texts.items():
             of_text += getattr(delivery, name)[some]
         for name, of_bytes in self._values.items():
             of_bytes += getattr(delivery, name)[some]
             self.bytes += sum(map(len, of_bytes[self.rows :]))
-        metadata = _encode(delivery.metadata) if first == 0 else b""
-        after = delivery.after if first + rows == len(delivery.data) else b""
-        shared = (
-            array("i", range(first, first + rows)).tobytes(),
-            _integer(delivery.batch) * rows,
-            _integer(delivery.derived) * rows,
-            values([delivery.source.encode()]) * rows,
-            values([delivery.verdict.encode()]) * rows,
-            values([delivery.arrived.encode()]) * rows,
-            values([delivery.delivery.encode()]) * rows,
-            values([metadata]) + _NOTHING * (rows - 1),
-            _NOTHING * (rows - 1) + values([after]),
-        )
-        for pages, page in zip(self._pages.values(), shared, strict=True):
-            pages.append(page)
+        rows = len(delivery.data[some])
+        self._positions.extend(range(first, first + rows))
+        self._shared.append(delivery)
+        self._runs.append(rows)
         self.rows += rows
 
-    def pages(self) -> Iterator[bytes]:
+    def pages(self) -> Iterator[bytes | Repeated]:
         """What each column has, in their order."""
-        pages = {name: texts(of_text) for name, of_text in self._texts.items()}
+        pages: dict[str, bytes | Repeated] = {"position": self._positions.tobytes()}
+        pages |= {name: texts(of_text) for name, of_text in self._texts.items()}
         pages |= {name: values(of_bytes) for name, of_bytes in self._values.items()}
-        pages |= {name: b"".join(parts) for name, parts in self._pages.items()}
+        of_runs, shared = runs(self._runs), self._shared
+        for name, page in (
+            ("source", texts([each.source for each in shared])),
+            ("verdict", texts([each.verdict for each in shared])),
+            ("arrived", texts([each.arrived for each in shared])),
+            ("delivery", texts([each.delivery for each in shared])),
+            ("batch", array("i", [each.batch for each in shared]).tobytes()),
+            ("metadata", values([_encode(each.metadata) for each in shared])),
+            ("after", values([each.after for each in shared])),
+            ("derived", array("i", [each.derived for each in shared]).tobytes()),
+        ):
+            pages[name] = Repeated(page, len(shared), of_runs)
         return (pages[name] for name in _WRITTEN)
-
-
-def _integer(number: int) -> bytes:
-    return number.to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""Writing Parquet at its simplest: nothing compressed or encoded, no column optional.
+"""Writing Parquet at its simplest: nothing compressed, no column optional.
 
 It is what the engine takes in without parsing, and what is written as quickly as bytes are put
 together. The libraries that write Parquet are as large as the engine.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from hookshelf.reading.thrift import (
     BINARY,
@@ -24,11 +24,15 @@ from hookshelf.reading.thrift import (
     integer,
     list_of,
     struct,
+    varint,
 )
 
 _VERSION = integer(1)
 _UNCOMPRESSED = _PLAIN = _DATA_PAGE = _REQUIRED = integer(0)
+_DICTIONARY_PAGE = integer(2)
 _RLE = integer(3)
+_DICTIONARY = integer(8)
+_INDEX = 2  # bytes of the number of a value in a Repeated: there are no more than rows in a group
 
 
 class Kind(Enum):
@@ -76,6 +80,23 @@ class _LengthsOfText(dict[int, str]):
 _LENGTHS, _LENGTHS_OF_TEXT = _Lengths(), _LengthsOfText()
 
 
+class Repeated(NamedTuple):
+    """A page of a few values that many rows have."""
+
+    values: bytes  # each once
+    number: int  # of them
+    runs: bytes  # see `runs`
+
+
+def runs(rows: Sequence[int]) -> bytes:
+    """For a Repeated: how many rows have the first value, how many then the second …"""
+    widths = bytes([8 * _INDEX])
+    numbered = enumerate(rows)
+    return widths + b"".join(
+        [varint(count << 1) + number.to_bytes(_INDEX, "little") for number, count in numbered]
+    )
+
+
 class PlainParquet:
     """A file that is being written, row group by row group, each column as one page."""
 
@@ -85,7 +106,7 @@ class PlainParquet:
         self._rows = 0
         self._size = file.write(MAGIC)
 
-    def write(self, rows: int, pages: Iterable[bytes]) -> None:
+    def write(self, rows: int, pages: Iterable[bytes | Repeated]) -> None:
         """Write a row group: of each column, in order, the values of all rows."""
         start = self._size
         chunks = [
@@ -109,25 +130,35 @@ class PlainParquet:
         )
         self._file.write(ended(metadata))
 
-    def _chunk(self, name: str, kind: Kind, rows: int, page: bytes) -> bytes:
-        """Write a page; what the footer says of it."""
-        count, size = integer(rows), integer(len(page))
-        about = struct((1, I32, count), (2, I32, _PLAIN), (3, I32, _RLE), (4, I32, _RLE))
-        head = struct((1, I32, _DATA_PAGE), (2, I32, size), (3, I32, size), (5, STRUCT, about))
-        start = integer(self._size)
-        length = self._file.write(head) + self._file.write(page)
-        self._size += length
+    def _chunk(self, name: str, kind: Kind, rows: int, page: bytes | Repeated) -> bytes:
+        """Write a page, after that of its values where it repeats them; what the footer says."""
+        start, count, encoding, dictionary = self._size, integer(rows), _PLAIN, []
+        if isinstance(page, Repeated):
+            about = struct((1, I32, integer(page.number)), (2, I32, _PLAIN))
+            self._page(_DICTIONARY_PAGE, page.values, (7, STRUCT, about))
+            dictionary = [(11, I64, integer(start))]
+            encoding, page = _DICTIONARY, page.runs
+        data = integer(self._size)
+        about = struct((1, I32, count), (2, I32, encoding), (3, I32, _RLE), (4, I32, _RLE))
+        self._page(_DATA_PAGE, page, (5, STRUCT, about))
+        length = integer(self._size - start)
         metadata = struct(
             (1, I32, integer(kind.value[0])),
-            (2, LIST, list_of(I32, [_PLAIN])),
+            (2, LIST, list_of(I32, [encoding])),
             (3, LIST, list_of(BINARY, [binary(name.encode())])),
             (4, I32, _UNCOMPRESSED),
             (5, I64, count),
-            (6, I64, integer(length)),
-            (7, I64, integer(length)),
-            (9, I64, start),
+            (6, I64, length),
+            (7, I64, length),
+            (9, I64, data),
+            *dictionary,
         )
-        return struct((2, I64, start), (3, STRUCT, metadata))
+        return struct((2, I64, integer(start)), (3, STRUCT, metadata))
+
+    def _page(self, kind: bytes, page: bytes, about: tuple[int, int, bytes]) -> None:
+        size = integer(len(page))
+        head = struct((1, I32, kind), (2, I32, size), (3, I32, size), about)
+        self._size += self._file.write(head) + self._file.write(page)
 
 
 def _element(name: str, kind: Kind) -> bytes:
