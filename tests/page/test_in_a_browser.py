@@ -141,6 +141,14 @@ def too_wide(page: Any) -> list[str]:
     return found
 
 
+def cpu_seconds(page: Any) -> float:
+    """What the process that shows a page has taken so far, whatever else runs on this machine."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float({metric["name"]: metric["value"] for metric in metrics}["ProcessTime"])
+
+
 def test_the_token_leaves_the_address(opened: Open) -> None:
     window = opened()
 
@@ -322,16 +330,46 @@ def test_another_page_of_the_browser_gets_nothing(opened: Open, tmp_path: Path) 
     stranger.context.close()
 
 
-def test_ten_thousand_rows_scroll(opened: Open, tmp_path: Path) -> None:
-    environ = {"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "many"}
+def opens(environ: dict[str, str], many: int) -> None:
+    """So many events of Jane's, compacted."""
     at = UNTIL - timedelta(days=2)
-    for number in range(0, 10_000, 1_000):
+    for number in range(0, many, 1_000):
         events = [
             {"email": JANE, "event": "open", "timestamp": 1_700_000_000 + n, "sg_event_id": f"e{n}"}
-            for n in range(number, number + 1_000)
+            for n in range(number, min(number + 1_000, many))
         ]
         put(environ, delivered(events, at + timedelta(seconds=number)))
     list(archive_of(environ, datetime.now(UTC)).compact())
+
+
+def test_back_returns_to_the_row_that_was_left(opened: Open, tmp_path: Path) -> None:
+    environ = {"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "some"}
+    opens(environ, 220)
+    with browsing(environ) as address:
+        window = opened(address, **LOOKS["wide"])
+        page = window.page
+        window.go("/p?q=jane%40example.com")
+        for rows in (100, 150, 200):
+            page.evaluate("scrollTo({top: document.documentElement.scrollHeight})")
+            page.wait_for_selector(f"a.row >> nth={rows - 1}", state="attached")
+        row = page.locator("a.row").nth(170)
+        row.scroll_into_view_if_needed()
+        row.focus()
+        place = page.evaluate("document.activeElement.getBoundingClientRect().top")
+        assert violations(page) == []
+        page.keyboard.press("Enter")
+        page.wait_for_selector("pre.body")
+        page.go_back()
+        page.wait_for_selector("a.row:focus")
+        top = "document.activeElement.getBoundingClientRect().top"
+        page.wait_for_function(f"place => Math.abs({top} - place) < 40", arg=place)
+
+        assert page.evaluate("document.activeElement.closest('tr').id") == "r171"
+
+
+def test_ten_thousand_rows_scroll(opened: Open, tmp_path: Path) -> None:
+    environ = {"ARCHIVE_FOLDER": str(tmp_path), "ARCHIVE_BUCKETS": "many"}
+    opens(environ, 10_000)
     with browsing(environ) as address:
         window = opened(address, **LOOKS["wide"])
         window.go("/p?q=jane%40example.com")
@@ -347,17 +385,16 @@ def test_ten_thousand_rows_scroll(opened: Open, tmp_path: Path) -> None:
         rows = window.page.locator("table.timeline tbody tr")
 
         assert rows.count() == 10_000
-        frames = window.page.evaluate(
+        before = cpu_seconds(window.page)
+        window.page.evaluate(
             """async () => {
-                const started = performance.now();
                 for (let frame = 0; frame < 30; frame += 1) {
                     scrollBy({top: -2000, behavior: "instant"});
                     await new Promise(requestAnimationFrame);
                 }
-                return (performance.now() - started) / 30;
             }"""
         )
-        assert frames < 500  # milliseconds; it answers
+        assert (cpu_seconds(window.page) - before) / 30 < 0.1  # a frame: it answers
 
 
 @pytest.mark.parametrize("look", ["wide", "narrow"])

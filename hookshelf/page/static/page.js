@@ -97,7 +97,8 @@
       const response = await fetch(link.href, { headers: { Accept: "text/html" } });
       if (!response.ok) return false;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      $("table.rows tbody").append(...$$("table.rows tbody > tr", page).map((row) => withRoles(document.importNode(row, true))));
+      // As a table of its own: to lay out one that grows takes longer each time.
+      $$(".chunk").at(-1).after(...$$(".chunk", page).map((chunk) => withRoles(document.importNode(chunk, true))));
       const next = $("a.more", page);
       if (next) link.href = next.getAttribute("href"); else link.closest("p").remove();
       pages += 1;
@@ -114,11 +115,21 @@
   (async () => {
     while (back.pages > pages && await more());
     if (back.row !== undefined) rows()[back.row]?.focus({ preventScroll: true });
-    if (back.y !== undefined) scrollTo({ top: back.y, behavior: "instant" });
+    const anchor = rows()[back.anchor];
+    if (!anchor && back.y !== undefined) scrollTo({ top: back.y, behavior: "instant" });
+    // Twice: what is laid out only then is as high as it is.
+    for (let times = anchor ? 2 : 0; times > 0; times -= 1) {
+      anchor.scrollIntoView({ block: "start", behavior: "instant" });
+      scrollBy({ top: anchor.getBoundingClientRect().top - back.at, behavior: "instant" });
+      await new Promise(requestAnimationFrame);
+    }
   })();
   addEventListener("pagehide", () => {
-    const row = rows().indexOf(document.activeElement);
-    try { sessionStorage.setItem(key, JSON.stringify({ pages, y: scrollY, ...(row < 0 ? {} : { row }) })); } catch { /* full, or not allowed */ }
+    const all = rows();
+    const row = all.indexOf(document.activeElement);
+    const middle = $("a.row", document.elementFromPoint(innerWidth / 2, innerHeight / 2)?.closest("tr") ?? document.createElement("p"));
+    const place = middle ? { anchor: all.indexOf(middle), at: middle.getBoundingClientRect().top } : {};
+    try { sessionStorage.setItem(key, JSON.stringify({ pages, y: scrollY, ...place, ...(row < 0 ? {} : { row }) })); } catch { /* full, or not allowed */ }
   });
 
   // --- figures that were still being counted

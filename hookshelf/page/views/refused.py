@@ -26,6 +26,7 @@ def _page(question: Question, figures: Figures) -> Page:
     check = question.command("verify") + " --rejected"
     values = {
         "total": len(deliveries),
+        "first": (number - 1) * _ROWS + 1,
         "rows": deliveries[(number - 1) * _ROWS : number * _ROWS],
         "reasons": [
             (reason or UNKNOWN_REASON, count, advice(reason, verify=check))
