@@ -219,6 +219,8 @@ class _Work:
         self.files = listed_files(self.bucket, self.read, self.stream)
         newest = manifest.head(self.bucket, self.read, self.stream)
         self.head = manifest.head_of(self.bucket, self.read, self.stream, newest)
+        if self.head.changed:  # something may have been erased since discovery saw no such thing
+            self.bucket.nothing_redacted.discard(self.stream.prefix)
         oldest = min((file.footer.log for file in self.files.counting), default=newest)
         self.pending = manifest.changes(self.bucket, self.read, self.stream, self.head, oldest)
 
@@ -574,7 +576,7 @@ class _Work:
             return self.head.number
         if entry := self._entry_of(holding.day):
             self._log("late", [raw for raw in holding.missing if str(raw) not in entry.added])
-            return entry.number
+            return max(entry.number, self.head.changed)  # whose changes were looked at, too
         sizes = {str(raw): raw.size for raw in holding.raw}
         for key, size in self._deliveries(holding.files).items():
             sizes.setdefault(key, size)

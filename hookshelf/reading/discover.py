@@ -84,7 +84,7 @@ def _folders_below(
 ) -> Iterator[tuple[str, str, list[str]]]:
     """Each folder that an app or a path may have, with what is inside: a LIST for each.
 
-    Prefixes at which something is redacted are added to `redacted`.
+    Prefixes at which something is redacted, or may be, are added to `redacted`.
     """
 
     def folders(prefix: str) -> list[str]:
@@ -107,6 +107,8 @@ def _folders_below(
         inside = bucket.map(folders, [f"{prefix}{name}/" for prefix, name in below])
         level = {}
         for (prefix, name), inner in zip(below, inside, strict=True):
+            # Where a listed folder is empty, an erasure has ended in between.
+            redacted.update([] if inner else [prefix])
             yield prefix, name, inner
             if is_path(prefix + name) and not all(map(is_of_days, inner)):
                 level[f"{prefix}{name}/"] = inner

@@ -328,9 +328,11 @@ class StreamErasure:
         try:
             self.bucket.store.put_object(self.read, obj, replacing=replacing)
         except Taken:
-            there = self.bucket.store.load(self.read, obj.key)
-            if (there.body, dict(there.metadata)) != (obj.body, dict(obj.metadata)):
-                raise
+            with suppress(NotFound):  # a conflict with a put that came to nothing
+                there = self.bucket.store.load(self.read, obj.key)
+                if (there.body, dict(there.metadata)) == (obj.body, dict(obj.metadata)):
+                    return
+            raise
 
     def _write_down(self, left: dict[str, str], reason: str, now: Callable[[], datetime]) -> None:
         """Say in the log what is removed, as far as it does not yet; then `unfinished` is known."""

@@ -6,7 +6,7 @@ the moment it is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -82,7 +82,10 @@ def raw_and_redacted(  # noqa: PLR0913
     *,
     known: Container[str] = (),
 ) -> Iterator[RawDelivery]:
-    """The same; where an original is still there, what an erasure left of it, and then that."""
+    """The same; where an original is still there, what an erasure left of it, and then that.
+
+    What was left is listed always, whatever discovery saw: an erasure may have ended since.
+    """
 
     def entries(place: str) -> Iterator[StoredFile]:
         after = "" if start <= BEGINNING else seek(place, stream.app, start)
@@ -93,16 +96,16 @@ def raw_and_redacted(  # noqa: PLR0913
             if entry.key not in known:
                 yield entry
 
-    return _listed(bucket, stream, entries)
+    return _listed(stream, entries, [stream.prefix, redacted_prefix(stream.prefix)])
 
 
 def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[RawDelivery]:
-    """The raw deliveries of one day, by key."""
+    """The raw deliveries of one day, by key, for whoever looks at the log before and after."""
 
     def entries(place: str) -> Iterator[StoredFile]:
         return bucket.store.entries(read, day_prefix(place, stream.app, day))
 
-    return list(_each_once(_listed(bucket, stream, entries)))
+    return list(_each_once(_listed(stream, entries, _places(bucket, stream))))
 
 
 def raw_days(bucket: Bucket, read: Read, stream: Stream) -> list[date]:
@@ -130,15 +133,16 @@ def _places(bucket: Bucket, stream: Stream) -> list[str]:
 
 
 def _listed(
-    bucket: Bucket, stream: Stream, entries: Callable[[str], Iterator[StoredFile]]
+    stream: Stream, entries: Callable[[str], Iterator[StoredFile]], places: Sequence[str]
 ) -> Iterator[RawDelivery]:
-    """What is listed at each place, by key; of one key what is redacted comes first."""
+    """What is listed at each place, by key; of one key what is redacted comes first.
+
+    All originals are listed before that: an erasure puts what is left, and then deletes them.
+    """
     parts = [
-        (delivery for entry in entries(place) if (delivery := _ours(entry, stream)) is not None)
-        for place in _places(bucket, stream)
+        [delivery for entry in entries(place) if (delivery := _ours(entry, stream)) is not None]
+        for place in places
     ]
-    if len(parts) == 1:
-        return parts[0]
     return merge(*parts, key=lambda delivery: (str(delivery), not delivery.redacted))
 
 

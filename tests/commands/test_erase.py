@@ -21,6 +21,7 @@ from support.archives import (
     moment,
     put,
     requests_of,
+    watched,
 )
 
 from chalicelib.archive import to_object, to_rejected
@@ -30,6 +31,7 @@ from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
 from hookshelf.__main__ import main
+from hookshelf.reading.errors import Taken
 
 JANE = "jane@example.com"
 OTHERS = [f"person{n}@example.com" for n in range(7)]
@@ -590,6 +592,61 @@ def test_a_compactor_in_the_midst_of_it_loses_nothing_and_brings_nothing_back(ha
     verified = archive_of(half_compacted, NOW).verify()
     assert {line.in_order for line in verified} == {True}
     assert verified.unfinished == []
+
+
+def find_other(archive: Any) -> Any:
+    return found(archive, OTHERS[0])
+
+
+@pytest.mark.parametrize("deliveries", [1, *slow(3)])
+@pytest.mark.parametrize(
+    "do",
+    [find_other, *slow(lambda archive: list(archive.compact()))],
+    ids=["a look-up", "a compaction"],
+)
+def test_whenever_in_the_midst_of_something_she_is_erased_nobody_else_is_missed(
+    folder_environ, tmp_path, do, deliveries
+):
+    put(folder_environ, *(delivered(batch(n), START + timedelta(n)) for n in range(deliveries)))
+    before = find_other(archive_of(folder_environ, NOW))
+    for at in range(1, len(requests_of(copy_of(folder_environ, tmp_path / "0"), NOW, do)) + 1):
+        environ = copy_of(folder_environ, tmp_path / str(at))
+        store = hooked(lambda there=environ: killing.erase(archive_of(there, NOW)), at)
+        seen = do(archive_of(environ, NOW, open_store=store))
+
+        assert do is not find_other or seen == before, at
+        assert find_other(archive_of(environ, NOW)) == before, at
+    assert holding(environ) == []
+
+
+def test_what_a_compactor_had_logged_before_it_was_killed_is_not_made_anew_twice(folder_environ):
+    put(folder_environ, delivered(batch(), START))
+
+    def die(name: str, key: str) -> None:
+        if name == "put_file" and key.startswith(EVENTS_FOLDER):
+            raise Killed
+
+    with pytest.raises(Killed):
+        list(archive_of(folder_environ, NOW, open_store=watched(before=die)).compact())
+    erase(folder_environ, "--yes")
+    compacted(folder_environ)
+
+    changes = archive_of(folder_environ, NOW).compact()
+    assert {change.state for change in changes} == {"unchanged"}
+
+
+def test_a_conflict_with_a_put_that_came_to_nothing_is_tried_again(folder_environ):
+    put(folder_environ, delivered(batch(), START))
+    conflicts = iter([True])
+
+    def conflict(name: str, key: str) -> None:
+        if name == "put_object" and next(conflicts, False):
+            raise Taken(key)  # S3 answers 409, and nothing is there
+
+    killing.erase(archive_of(folder_environ, NOW, open_store=watched(before=conflict)))
+
+    assert next(conflicts, None) is None
+    assert holding(folder_environ) == []
 
 
 @pytest.mark.parametrize("at", slow(30, 40, 50, 60, 80, 110, 135))

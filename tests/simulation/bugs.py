@@ -17,7 +17,7 @@ from chalicelib.keys import DeliveryKey
 from chalicelib.responses import stored
 from chalicelib.store import _retry
 from chalicelib.store import boto3 as receiving_boto3
-from hookshelf.reading import compact, events, files, lookup
+from hookshelf.reading import compact, erasing, events, files, lookup, manifest, raw
 from simulation.s3 import Client
 
 
@@ -194,6 +194,18 @@ def _(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lookup, "listed_files", once)
 
 
+@bug("a readmission is not written into the log")
+def _(patch: pytest.MonkeyPatch) -> None:
+    append = manifest.append
+
+    def silent(bucket: Any, read: Any, stream: Any, newest: Any, at: Any, entry: Any) -> Any:
+        return (
+            newest if entry.kind == "readmit" else append(bucket, read, stream, newest, at, entry)
+        )
+
+    patch.setattr(manifest, "append", silent)
+
+
 @bug("a reader ends with the last compacted file")
 def _(patch: pytest.MonkeyPatch) -> None:
     gaps = files.Files.gaps
@@ -221,3 +233,85 @@ def _(patch: pytest.MonkeyPatch) -> None:
         return get_object(self, **given)
 
     patch.setattr(Client, "get_object", blind)
+
+
+# --- erasing
+
+
+@bug("originals are deleted, and nothing of them is left")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(erasing.StreamErasure, "_put", lambda self: {})
+
+    def removed(self: Any, left: Any, reason: str, now: Any) -> None:
+        entry = manifest.LogEntry(
+            0, "erase", "", removed={key: hit.size for key, hit in self._found.hits.items()}
+        )
+        self._append(entry, now)
+        self._log()
+
+    patch.setattr(erasing.StreamErasure, "_write_down", removed)
+
+
+@bug("a compactor does not look for what was erased")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(compact._Work, "_must_redo", lambda self, file: self._is_stale(file))
+
+
+@bug("old versions of compacted files stay")
+def _(patch: pytest.MonkeyPatch) -> None:
+    has = erasing._Doomed.has
+    patch.setattr(
+        erasing._Doomed,
+        "has",
+        lambda self, version: has(self, version) and not version.key.startswith(self._months),
+    )
+
+
+@bug("an erasure forgets what was refused")
+def _(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(erasing.StreamErasure, "_look_at_refused", lambda self: None)
+
+
+@bug("what arrives meanwhile is erased, too")
+def _(patch: pytest.MonkeyPatch) -> None:
+    look = erasing.StreamErasure.look
+
+    def greedy(self: Any) -> None:
+        self.selection = replace(self.selection, until=None)
+        look(self)
+
+    patch.setattr(erasing.StreamErasure, "look", greedy)
+
+
+@bug("what is left is put over what another erasure left")
+def _(patch: pytest.MonkeyPatch) -> None:
+    put_object = Client.put_object
+
+    def blind(self: Client, **given: Any) -> Any:
+        if given["Key"].startswith("_redacted/"):
+            given.pop("IfMatch", None)
+            given.pop("IfNoneMatch", None)
+        return put_object(self, **given)
+
+    patch.setattr(Client, "put_object", blind)
+
+
+@bug("a reader lists what is left before the originals")
+def _(patch: pytest.MonkeyPatch) -> None:
+    listed = raw._listed
+    patch.setattr(
+        raw, "_listed", lambda stream, entries, places: listed(stream, entries, places[::-1])
+    )
+
+
+@bug("an erasure that was killed is not ended by the next")
+def _(patch: pytest.MonkeyPatch) -> None:
+    log = erasing.StreamErasure._log
+
+    def forgetful(self: Any) -> Any:
+        entries = log(self)
+        earlier = vars(self).setdefault("earlier", {entry.number for entry in self.unfinished})
+        self.unfinished = [entry for entry in self.unfinished if entry.number not in earlier]
+        return entries
+
+    patch.setattr(erasing.StreamErasure, "_log", forgetful)

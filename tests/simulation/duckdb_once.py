@@ -3,7 +3,9 @@
 What each of them keeps in it is gone before the next one's turn: nothing waits in between.
 """
 
+from collections.abc import Iterator
 from functools import cache
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
@@ -25,6 +27,16 @@ class _Shared:
 
     def connect(self, *_: Any, **__: Any) -> duckdb.DuckDBPyConnection:
         return _engine().cursor()
+
+
+def texts_in(body: bytes) -> Iterator[tuple[str, str]]:
+    """Of each row of a file the delivery, and the row as a text."""
+    with NamedTemporaryFile(suffix=".parquet") as file:
+        file.write(body)
+        file.flush()
+        columns = "delivery, concat_ws(' ', subject, before::VARCHAR, data, after::VARCHAR)"
+        sql = f"SELECT {columns} FROM read_parquet(?, hive_partitioning = false)"
+        yield from _engine().execute(sql, [file.name]).fetchall()
 
 
 def install(patch: pytest.MonkeyPatch) -> None:

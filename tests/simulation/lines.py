@@ -16,8 +16,8 @@ from zlib import crc32
 import pytest
 
 from chalicelib.delivery import ArchiveObject
-from chalicelib.keys import parse_key
-from hookshelf.reading import bodies, compact, footers, listing, lookup, split, verifying
+from chalicelib.keys import EventsKey, parse_key
+from hookshelf.reading import bodies, compact, erasing, footers, listing, lookup, split, verifying
 from hookshelf.reading.bodies import WholeDelivery
 from hookshelf.reading.bucket import Bucket
 from hookshelf.reading.files import CompactedFile, Files
@@ -113,14 +113,32 @@ def deliveries_in(
     bucket: Bucket, read: Read, file: CompactedFile, selection: Selection, **_: Any
 ) -> Iterator[WholeDelivery]:
     """See bodies.deliveries_in."""
-    for name, rows in _by_delivery(_rows(bucket.whole(read, file.entry))).items():
-        obj: ArchiveObject = rebuilt(rows, _key(name))
-        yield WholeDelivery(_key(name), obj, "compacted")
+    return _deliveries(bucket.whole(read, file.entry), selection)
+
+
+def deliveries_at(
+    path: Path, key: EventsKey, rows: int, selection: Selection
+) -> Iterator[WholeDelivery]:
+    """See bodies.deliveries_at."""
+    return _deliveries(path, selection)
+
+
+def _deliveries(path: Path, selection: Selection) -> Iterator[WholeDelivery]:
+    for name, rows in _by_delivery(_rows(path)).items():
+        if selection.has(_key(name).arrived):
+            obj: ArchiveObject = rebuilt(rows, _key(name))
+            yield WholeDelivery(_key(name), obj, "compacted")
 
 
 def _stored(bucket: Bucket, read: Read, file: CompactedFile, delivery: str) -> list[Row]:
     rows = _by_delivery(_rows(bucket.whole(read, file.entry)))
     return rows.get(delivery, [])
+
+
+def texts_in(body: bytes) -> Iterator[tuple[str, str]]:
+    """Of each row of a file the delivery, and the row as a text."""
+    for row in _of_text(body.partition(footers._MARK)[0]):
+        yield row.delivery, (row.before + (row.data or "").encode() + row.after).decode()
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
@@ -132,8 +150,9 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lookup, "_stored", _stored)
     for module in (listing, verifying):
         patch.setattr(module, "keys_in", keys_in)
-    for module in (bodies, verifying):
+    for module in (bodies, verifying, erasing):
         patch.setattr(module, "deliveries_in", deliveries_in)
+    patch.setattr(erasing, "deliveries_at", deliveries_at)
 
 
 def _rows_of(delivery: SplitDelivery) -> Iterator[Row]:

@@ -147,7 +147,7 @@ class Readmit(Action):
     as_is: bool
 
     def run(self, world: "World") -> None:
-        refused = world.model.refused()
+        refused = world.model.kept()
         try:
             lines = list(world.archive().readmit(as_is="tried" if self.as_is else ""))
         except (Unreadable, NotStored) as error:
@@ -155,8 +155,38 @@ class Readmit(Action):
             return
         for line in lines:
             world.say(f"{line.state} {line.refused}")
+            if line.key and line.state == "readmitted":
+                world.model.check_logged(line.key, "readmit")
             if line.key and line.refused in refused and line.key not in world.model.absorbed:
                 world.model.acknowledged(line.key, refused[line.refused])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erase(Action):
+    """Somebody is removed from all that there is."""
+
+    subject: str
+
+    def run(self, world: "World") -> None:
+        try:
+            world.erase(self.subject)
+        except (Unreadable, NotStored) as error:
+            world.say(f"gives up: {error}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Action):
+    """Everything is checked against the log, whatever else goes on."""
+
+    def run(self, world: "World") -> None:
+        there = world.model.sure()
+        try:
+            lines = list(world.archive().verify(processes=1))
+        except Unreadable as error:
+            world.say(f"gives up: {error}")
+            return
+        world.say(f"verifies {len(lines)} deliveries")
+        world.model.verified(lines, there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +208,7 @@ class Plan:
     new_key_at: float  # seconds until the new key is known
     source_at: float  # seconds until the app names its source, which makes all files anew
     engine: str  # `duckdb`, or `lines`: see lines.py
+    versioned: bool  # whether the bucket keeps versions
 
 
 def plan_of(seed: int) -> Plan:
@@ -194,6 +225,8 @@ def plan_of(seed: int) -> Plan:
             (_find, chance.choice((2, 5))),
             (_readmit, 2 if signature == "require" else 0),
             (_expire, chance.choice((0, 3, 6))),
+            (_erase, chance.choice((0, 0, 1, 2))),
+            (_verify, chance.choice((0, 1))),
         )
         for _ in range(weight)
     ]
@@ -217,6 +250,7 @@ def plan_of(seed: int) -> Plan:
         new_key_at=chance.choice((0.0, moment / 2, moment)),
         source_at=chance.choice((moment * 2, moment * 2, moment / 2)),
         engine="duckdb" if seed % 25 == 0 else "lines",
+        versioned=chance.random() < 0.5,
     )
 
 
@@ -291,6 +325,17 @@ def _readmit(chance: Random, common: Any, trouble: float, bodies: list[bytes]) -
     return Readmit(
         **common, weather=_weather(chance, trouble / 3, 5.0, 40), as_is=chance.random() < 0.3
     )
+
+
+def _erase(chance: Random, common: Any, trouble: float, bodies: list[bytes]) -> Erase:
+    return Erase(
+        **common, weather=_weather(chance, trouble / 3, 5.0, 80), subject=chance.choice(PEOPLE)
+    )
+
+
+def _verify(chance: Random, common: Any, trouble: float, bodies: list[bytes]) -> Verify:
+    weather = _weather(chance, trouble / 3, 5.0, 40)
+    return Verify(**common, weather=replace(weather, stalls_at=0))
 
 
 def _expire(chance: Random, common: Any, trouble: float, bodies: list[bytes]) -> Expire:

@@ -35,6 +35,7 @@ class Process:
         self.random = Random(seed)  # a stream of its own: others that are left out change nothing
         self.skew = skew  # seconds that its clock goes ahead
         self.is_dead = False
+        self.died_at = 0.0
 
 
 class Task:
@@ -43,6 +44,8 @@ class Task:
     def __init__(self, scheduler: "Scheduler", process: Process, do: Callable[[], Any]) -> None:
         self.process = process
         self.is_done = False
+        self.is_begun = False
+        self.ended_at = 0.0
         self.value: Any = None
         self.error: BaseException | None = None
         self.ticket = 0  # of the last wait: earlier ones wake nobody
@@ -51,14 +54,21 @@ class Task:
         self._do = do
         self.greenlet = greenlet(self._run, scheduler.hub)
 
+    def is_at_work(self, since: float) -> bool:
+        """Whether it is, or was at a moment or later."""
+        ended = self.ended_at if self.is_done else self.process.died_at
+        is_over = self.is_done or self.process.is_dead
+        return self.is_begun and not (is_over and ended < since)
+
     def _run(self) -> None:
+        self.is_begun = True
         try:
             self.value = self._do()
         except Killed as killed:
             self.error = killed
         except BaseException as error:
             self.error = error
-        self.is_done = True
+        self.is_done, self.ended_at = True, self._scheduler.seconds
         for wake in self.waiting:
             wake()
 
@@ -133,7 +143,7 @@ class Scheduler:
 
     def kill(self) -> None:
         """End the process whose turn it is, here and now."""
-        self.process.is_dead = True
+        self.process.is_dead, self.process.died_at = True, self.seconds
         self._switch()
 
     def run(self) -> None:

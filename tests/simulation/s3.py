@@ -1,9 +1,11 @@
 """S3 in memory, behind the real boto3 stores: its conditions, its pages, and all that goes wrong.
 
-What is simulated is the client alone: `put_object`, `get_object`, `delete_object` and the pages of
-`list_objects_v2`, each one request at one moment, as strongly consistent as S3 is. The code above,
-which says what an error means and whether to try again, is the product's.
+What is simulated is the client alone: `put_object`, `get_object`, `delete_object`, the pages of
+`list_objects_v2` and of `list_object_versions`, each one request at one moment, as strongly
+consistent as S3 is. The code above, which says what an error means and whether to try again, is the
+product's.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html
 """
 
 import hashlib
@@ -11,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
@@ -59,13 +63,25 @@ class Weather:
 CALM = Weather()
 
 
+class Version(NamedTuple):
+    """One version of an object."""
+
+    number: int  # the later, the higher; S3 lists the newest first
+    stored: Stored | None  # None: a marker that it was deleted
+
+
 class Bucket:
     """The objects, and whoever watches what becomes of them."""
 
-    def __init__(self, page: int, watch: Callable[[str, Stored | None, bool], None]) -> None:
-        self.objects: dict[str, Stored] = {}
+    def __init__(
+        self, page: int, watch: Callable[[str, Stored | None, bool], None], *, versioned: bool
+    ) -> None:
+        self.objects: dict[str, Stored] = {}  # what a GET without a version finds
         self.page = page  # keys in one response
+        self.is_versioned = versioned
         self._watch = watch  # key, what is put there (None: deleted), and whether that was agreed
+        self._versions: dict[str, list[Version]] = {}  # the oldest first; without versions just one
+        self._numbers = count(1)
 
     def put(self, key: str, new: Stored, *, if_none_match: str | None, if_match: str | None) -> str:
         """Put an object where its condition holds."""
@@ -77,7 +93,7 @@ class Bucket:
         if if_match is not None and there and there.etag != _plain(if_match):
             raise refusal("PutObject", 412, "PreconditionFailed")
         self._watch(key, new, there is None or if_match is not None)
-        self.objects[key] = new
+        self._add(key, new)
         return new.etag
 
     def get(self, key: str, if_match: str | None) -> Stored:
@@ -97,7 +113,78 @@ class Bucket:
         if if_match is not None and there.etag != _plain(if_match):
             raise refusal("DeleteObject", 412, "PreconditionFailed")
         self._watch(key, None, if_match is not None)
-        del self.objects[key]
+        self.expire(key)
+
+    def expire(self, key: str) -> None:
+        """Delete an object as the bucket's lifecycle does: where there are versions, none goes."""
+        if key in self.objects:
+            self._add(key, None)
+
+    def get_version(self, key: str, id: str) -> Stored:
+        """One version of an object."""
+        for version in self._versions.get(key, ()):
+            if self._id(version) == id and version.stored:
+                return version.stored
+        raise refusal("GetObject", 404, "NoSuchKey" if id == "null" else "NoSuchVersion")
+
+    def delete_version(self, key: str, id: str) -> None:
+        """Delete one version for good; what is the newest then, if any, is there again."""
+        versions = self._versions.get(key, [])
+        kept = [version for version in versions if self._id(version) != id]
+        if any(version.stored for version in versions if version not in kept):
+            self._watch(key, None, True)
+        self._keep(key, kept)
+
+    def versions(self) -> Iterator[tuple[str, Stored]]:
+        """Everything that there is or was, but markers."""
+        for key, versions in self._versions.items():
+            yield from ((key, version.stored) for version in versions if version.stored)
+
+    def forget(self, prefix: str) -> None:
+        """Delete old versions below a prefix, as the bucket's lifecycle does."""
+        for key in [key for key in self._versions if key.startswith(prefix)]:
+            newest = self._versions[key][-1]
+            self._keep(key, [newest] if newest.stored else [])
+
+    def listed_versions(self, prefix: str, after: tuple[str, int]) -> dict[str, Any]:
+        """One page of all versions, by key and from the newest on; `after` ended the one before."""
+        listed = sorted(
+            ((key, -version.number), version)
+            for key, versions in self._versions.items()
+            if key.startswith(prefix)
+            for version in versions
+            if (key, -version.number) > after
+        )
+        page: dict[str, Any] = {"Versions": [], "DeleteMarkers": [], "Next": ("", 0)}
+        for (key, _), version in listed[: self.page]:
+            entry = {
+                "Key": key,
+                "VersionId": self._id(version),
+                "IsLatest": version is self._versions[key][-1],
+            }
+            page["Versions" if version.stored else "DeleteMarkers"].append(entry)
+        if len(listed) > self.page:
+            page["Next"] = listed[self.page - 1][0]
+        return page
+
+    def _add(self, key: str, stored: Stored | None) -> None:
+        version = Version(next(self._numbers), stored)
+        if self.is_versioned:
+            self._keep(key, [*self._versions.get(key, ()), version])
+        else:
+            self._keep(key, [version] if stored else [])
+
+    def _keep(self, key: str, versions: list[Version]) -> None:
+        self._versions[key] = versions
+        if versions and (stored := versions[-1].stored):
+            self.objects[key] = stored
+        else:
+            self.objects.pop(key, None)
+        if not versions:
+            del self._versions[key]
+
+    def _id(self, version: Version) -> str:
+        return f"v{version.number}" if self.is_versioned else "null"
 
     def listed(self, prefix: str, after: str, delimiter: str) -> dict[str, Any]:
         """One page of a listing."""
@@ -235,9 +322,14 @@ class Client:
         return {"ETag": f'"{put}"'}
 
     def get_object(self, **given: Any) -> dict[str, Any]:
-        stored = self._try(
-            "GetObject", given["Key"], lambda: self._bucket.get(given["Key"], given.get("IfMatch"))
-        )
+        key, id = given["Key"], given.get("VersionId")
+
+        def get() -> Stored:
+            if id:
+                return self._bucket.get_version(key, id)
+            return self._bucket.get(key, given.get("IfMatch"))
+
+        stored = self._try("GetObject", key, get)
         body = stored.body
         if "Range" in given:
             start, _, end = given["Range"].removeprefix("bytes=").partition("-")
@@ -249,16 +341,34 @@ class Client:
         }
 
     def delete_object(self, **given: Any) -> None:
-        self._try(
-            "DeleteObject",
-            given["Key"],
-            lambda: self._bucket.delete(given["Key"], given.get("IfMatch")),
-        )
+        key, id = given["Key"], given.get("VersionId")
 
-    def get_paginator(self, name: str) -> "Client":
-        return self
+        def delete() -> None:
+            if id:
+                self._bucket.delete_version(key, id)
+            else:
+                self._bucket.delete(key, given.get("IfMatch"))
 
-    def paginate(
+        self._try("DeleteObject", key, delete)
+
+    def get_paginator(self, name: str) -> SimpleNamespace:
+        pages = {"list_objects_v2": self._objects, "list_object_versions": self._versions}
+        return SimpleNamespace(paginate=pages[name])
+
+    def _versions(self, *, Prefix: str, Bucket: str) -> Iterator[dict[str, Any]]:
+        after = "", 0
+        while True:
+            page = self._try(
+                "ListVersions",
+                Prefix,
+                lambda after=after: self._bucket.listed_versions(Prefix, after),
+            )
+            yield page
+            after = page["Next"]
+            if not after[0]:
+                return
+
+    def _objects(
         self, *, Prefix: str, Bucket: str, StartAfter: str = "", Delimiter: str = ""
     ) -> Iterator[dict[str, Any]]:
         after = StartAfter

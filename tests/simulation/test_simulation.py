@@ -67,10 +67,11 @@ def test_seeds_differ_in_what_is_done_and_in_what_goes_wrong() -> None:
     actions = [action for plan in plans for action in plan.actions]
 
     assert {type(action).__name__ for action in actions} == {
-        "Send", "Compact", "Find", "Readmit", "Expire",
+        "Send", "Compact", "Find", "Readmit", "Expire", "Erase", "Verify",
     }  # fmt: skip
     assert {plan.signature for plan in plans} == {"record", "require"}
     assert {plan.engine for plan in plans} == {"duckdb", "lines"}
+    assert {plan.versioned for plan in plans} == {True, False}
     weathers = [a.weather for a in actions]
     weathers += [weather for a in actions if isinstance(a, Send) for weather in a.weathers]
     assert {weather.fate for weather in weathers if weather.dies_at} == {"done", "late", "lost"}

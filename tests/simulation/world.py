@@ -6,7 +6,7 @@ import random
 import tempfile
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,13 +32,14 @@ from chalicelib.store import boto3 as receiving_boto3
 from hookshelf import Archive
 from hookshelf.reading import archive as archive_module
 from hookshelf.reading import bucket as bucket_module
-from hookshelf.reading import checking, compact
+from hookshelf.reading import checking, compact, erasing
 from simulation import duckdb_once, lines
 from simulation.model import Model, moment
-from simulation.plan import DAY, PEOPLE, Action, Expire, Plan, Readmit
+from simulation.plan import DAY, PEOPLE, Action, Compact, Erase, Expire, Plan, Readmit
 from simulation.processes import Endless, Killed, Pool, Process, Scheduler, SimulatedThread, Task
-from simulation.s3 import CALM, Bucket, Requests, SimulatedStore, Weather
+from simulation.s3 import CALM, MOST_LATE, Bucket, Requests, SimulatedStore, Weather
 
+WRITERS = (Compact, Readmit, Erase)
 TOKEN = "a-token-that-nobody-may-ever-see-again"
 
 
@@ -64,10 +65,15 @@ class World:
         self.violation: Violation | None = None
         self._trace: list[tuple[float, str, str]] = []
         self.model = Model(self.scheduler.clock, self.fail)
-        self.bucket = self.model.bucket = Bucket(plan.page, self.model.watch)
+        self.bucket = self.model.bucket = Bucket(
+            plan.page, self.model.watch, versioned=plan.versioned
+        )
         self.requests = Requests(self.scheduler, self.say)
         self.store = SimulatedStore(self.scheduler, self.requests, self.bucket)
         self._readers: dict[int, Archive] = {}
+        self._writers: list[Task] = []  # of files and of the log, whether they have ended or not
+        self._to_end: set[str] = set()  # whom an erasure was begun of that did not end
+        self._to_check: list[tuple[str, set[str]]] = []  # who was erased while others were at work
 
     def run(self) -> None:
         """All actions; then, in peace, what they must have led to."""
@@ -110,7 +116,10 @@ class World:
                 self.say("".join(traceback.format_exception(error)[-4:]))
                 self.fail("nothing fails that need not", f"{type(error).__name__}: {error}")
 
-        return self.scheduler.start(process, guarded, after=at)
+        task = self.scheduler.start(process, guarded, after=at)
+        if isinstance(action, WRITERS):
+            self._writers.append(task)
+        return task
 
     def say(self, text: str) -> None:
         """Write a line of the trace."""
@@ -169,6 +178,32 @@ class World:
             now=self.scheduler.now,
         )
 
+    def erase(self, subject: str) -> None:
+        """Erase somebody, as the command does."""
+        person, this = subject.lower(), self.scheduler.process
+        there = self.model.erasing(person, self.scheduler.now())
+        self._to_end.add(person)
+        erasure = self.archive().erasure(subject)
+        compact = erasure.compact
+        compacted = 0.0
+
+        def compacting(*given: Any) -> bool:
+            nonlocal compacted
+            compacted = self.scheduler.seconds
+            return compact(*given)
+
+        erasure.compact = compacting
+        hits = erasure.look()
+        self.say(f"finds {person} in {len(hits)} objects")
+        erasure.apply("asked to")
+        self.say(f"has erased {person}")
+        self._to_end.discard(person)
+        others = [task for task in self._writers if task.process is not this]
+        if any(task.is_at_work(compacted - MOST_LATE) for task in others):
+            self._to_check.append((person, there))
+        else:
+            self.model.erased(person, there, self._texts_in)
+
     def reader(self, number: int) -> Archive:
         """An archive that stays open; for 0 a new one."""
         if number and number in self._readers:
@@ -187,12 +222,16 @@ class World:
         compactor = self.start("last compactor", self._compact)
         while not compactor.is_done:
             self._is_found(self.scheduler.process.random.choice(PEOPLE))
+        self.bucket.forget("layer=events/")
+        for person, there in self._to_check:
+            self.model.erased(person, there, self._texts_in)
         if changed := [change for change in self._compact() if change.state != "unchanged"]:
             self.fail("compacting ends", f"{changed} when nothing was new")
         self._is_whole()
         self._is_logged()
         for key in self.model.landed:
-            self.bucket.objects.pop(key, None)
+            self.bucket.expire(key)
+            self.bucket.expire(f"_redacted/{key}")
         self._is_whole()
 
     def _compact(self) -> list[Any]:
@@ -207,11 +246,20 @@ class World:
             list(self.archive().readmit(as_is="the end"))
         if Expire in kinds:
             self.model.expire(0)
+        for person in sorted(self._to_end | self.model.again()):
+            self.erase(person)
 
     def _is_logged(self) -> None:
         wrong = {"altered", "missing", "added"}
-        if lines := [line for line in self.archive().verify(processes=1) if line.state in wrong]:
+        verified = self.archive().verify(processes=1)
+        if lines := [line for line in verified if line.state in wrong]:
             self.fail("what is there is what the log says", f"{lines}")
+        if verified.unfinished:
+            self.fail("what was interrupted is finished", f"{verified.unfinished}")
+
+    @property
+    def _texts_in(self) -> Callable[[bytes], Iterable[tuple[str, str]]]:
+        return (duckdb_once if self.plan.engine == "duckdb" else lines).texts_in
 
     def _is_whole(self) -> None:
         for subject in PEOPLE:
@@ -256,6 +304,9 @@ def _installed(world: World) -> Iterator[None]:
             patch.setattr(archive_module, "ThreadPoolExecutor", pool)
             patch.setattr(checking, "ThreadPoolExecutor", pool)
             patch.setattr(compact, "time", SimpleNamespace(sleep=scheduler.sleep))
+            patch.setattr(
+                erasing, "clear_left_over", lambda: 0
+            )  # of this machine's other processes
             (duckdb_once if world.plan.engine == "duckdb" else lines).install(patch)
             yield
     finally:
