@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from support import ministack
+from support.lambda_runtime import needs_linux
 from support.local_server import copy_of_project
 from support.ministack import ACCOUNT, Ministack
 from support.pages import blocks, section, text_of
@@ -30,14 +31,13 @@ from support.project import SAMPLES
 from chalicelib.archive import to_object
 from chalicelib.responses import INVALID_TOKEN, MAX_BODY
 from chalicelib.sources import source_named
+from hookshelf.deploy.package import MACHINES
 from hookshelf.local.traffic import Traffic
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.timeout(1_800),  # each may wait for several commands
-    pytest.mark.skipif(
-        platform.machine() not in ("x86_64", "AMD64"), reason="it runs functions on this processor"
-    ),
+    needs_linux,  # functions run under this machine's Python
 ]
 
 BUCKET, UPLOADS = "my-webhooks", "my-uploads"
@@ -94,14 +94,16 @@ class Stage:
         """The token that a command prints, and nothing else, on its standard output."""
         return self.aws.hookshelf(self.project, self.shell, *words).stdout.strip()
 
-    def post(self, body: bytes, token: str = "", app: str = "sendgrid", *options: str) -> Any:
+    def post(
+        self, body: bytes, token: str = "", app: str = "sendgrid", kind: str = "application/json"
+    ) -> Any:
         """The status of a post through the printed URL, and what the response says."""
         [url] = set(re.findall(r"https://\S+/api/input\?token=TOKEN&app=\w+", self.printed))
         url = url.replace("TOKEN", token or self.token).replace("app=sendgrid", f"app={app}")
         file = self.project / f"{sha256(body).hexdigest()}.body"
         file.write_bytes(body)
-        kind = ("-H", "content-type: application/json", "--data-binary", f"@{file}")
-        status, response = self.aws.curl(url, *(options or kind))
+        options = ("-H", f"content-type: {kind}", "--data-binary", f"@{file}")
+        status, response = self.aws.curl(url, *options)
         return status, json.loads(response)
 
     def archived(self) -> dict[str, bytes]:
@@ -152,7 +154,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, collector: str) -> Path:
     project = copy_of_project(tmp_path_factory.mktemp("checkout") / "hookshelf")
     file = project / ".chalice" / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    config["lambda_architecture"] = "x86_64"
+    architectures = {machine: name for name, machine in MACHINES.items()}
+    config["lambda_architecture"] = architectures[platform.machine()]
     config["stages"]["dev"]["environment_variables"]["SNOWPLOW_COLLECTOR"] = collector
     file.write_text(json.dumps(config), encoding="utf-8")
     return project
@@ -212,10 +215,7 @@ def test_what_is_posted_to_the_printed_url_is_stored_byte_for_byte(stage: Stage,
 
 def test_every_byte_value_is_stored(stage: Stage) -> None:
     body = bytes(range(256))
-    (stage.project / "every.bin").write_bytes(body)
-    kind = "content-type: application/octet-stream"
-    file = f"@{stage.project / 'every.bin'}"
-    status, response = stage.post(body, "", "shop", "-H", kind, "--data-binary", file)
+    status, response = stage.post(body, app="shop", kind="application/octet-stream")
 
     assert status == 200
     assert stage.archived()[response["key"]] == body

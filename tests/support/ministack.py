@@ -62,8 +62,8 @@ def installed() -> Path:
                 done = subprocess.run(
                     command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False
                 )
-                said = f"{done.stdout}{done.stderr}"
-                assert done.returncode == 0, f"ministack cannot be installed: {said}"
+                output = f"{done.stdout}{done.stderr}"
+                assert done.returncode == 0, f"ministack cannot be installed: {output}"
             (home / "done").touch()
     return home / "bin" / "python"
 
