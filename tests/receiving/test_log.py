@@ -16,7 +16,7 @@ import pytest
 from support.project import CREDENTIALS, PROJECT, TOKEN
 from support.ways import Sent, Server, Servers, Way, by_event, event, invoke
 
-from chalicelib import responses
+from chalicelib import log, responses
 from chalicelib.log import JsonLines
 
 pytest_plugins = ["support.ways"]
@@ -239,6 +239,16 @@ def test_a_line_stays_one_line_whatever_is_in_it(capsys):
     assert len(text.splitlines()) == 1
     assert text[:-1].isprintable()
     assert json.loads(text) == {"level": "INFO", "message": f"before{ODD}after", "app": ODD}
+
+
+def test_a_line_below_the_level_that_is_logged_is_not_written(capsys, caplog):
+    caplog.set_level(logging.ERROR, "hookshelf")
+    log.line(logging.WARNING, "not asked for")
+    log.line(logging.ERROR, "asked for")
+
+    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == [
+        "asked for"
+    ]
 
 
 def test_what_json_cannot_write_is_written_as_text(capsys):

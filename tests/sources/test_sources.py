@@ -148,6 +148,11 @@ def test_every_source_that_verifies_has_a_verified_sample(source: Source) -> Non
     assert source.verify is None or "verified" in [some.get("verdict") for some in expected]
 
 
+def test_a_source_that_there_is_not_is_named() -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        source_named("nobody")
+
+
 def test_every_sample_is_of_a_source_and_has_one_body() -> None:
     folders = [path for path in SAMPLES.glob("*/*") if path.is_dir()]
 
