@@ -49,6 +49,7 @@ COMPACTOR_SHIPS = (  # in the compactor's own zip, with what its requirements na
     "hookshelf/reading",
     "hookshelf/settings.py",
     "hookshelf/terminal.py",
+    "hookshelf/wording.py",
 )
 # /var/task is read-only, so Lambda would compile these at every cold start. What `POST /input`
 # loads and no more: the zip should stay below 15 MB. `python bench/bytecode.py` has the figures.

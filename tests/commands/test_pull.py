@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+from collections.abc import Iterable
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,7 @@ from chalicelib.settings import from_environment
 from chalicelib.sources import source_named
 from chalicelib.store import open_store
 from hookshelf.__main__ import main
-from hookshelf.reading.pulling import Folder
+from hookshelf.reading import pulling
 
 START = moment("2026-11-16T00:00")
 NOW = moment("2026-11-20T12:00")
@@ -200,16 +201,16 @@ def test_interrupted_anywhere_the_next_run_makes_it_whole(environ, tmp_path, mon
     run(environ, "pull", str(tmp_path / "whole"))
     whole = Objects(pulled(environ, tmp_path / "whole")).keys()
     written = []
-    write = Folder._write
+    write = pulling.write_whole
 
-    def dying(self: Folder, path: Path, parts: object) -> None:
+    def dying(path: Path, parts: Iterable[bytes]) -> None:
         if len(written) % 7 == 6:
             written.append(path)
             raise KeyboardInterrupt
         written.append(path)
-        write(self, path, parts)  # type: ignore[arg-type]
+        write(path, parts)
 
-    monkeypatch.setattr(Folder, "_write", dying)
+    monkeypatch.setattr(pulling, "write_whole", dying)
     for _ in range(100):
         if run(environ, "pull", str(tmp_path / "laptop")).exit_code == 0:
             break

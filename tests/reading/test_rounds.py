@@ -72,7 +72,7 @@ def month(folder_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> di
     return folder_environ
 
 
-def test_a_look_up_in_a_month_waits_three_times_and_gets_three_parts_of_a_file(month):
+def test_a_look_up_in_a_month_waits_three_times_and_then_lists_what_erasures_left(month):
     archive, store = far(month, "2026-11-02", rounds=[2, 2, 3])
 
     assert found(archive, PERSON) == brute_force(month, PERSON)
@@ -80,7 +80,8 @@ def test_a_look_up_in_a_month_waits_three_times_and_gets_three_parts_of_a_file(m
     file = "range layer=events/app=sendgrid/month=2026-10/2026-10.parquet"
     assert sorted(store.requests[:2]) == ["entries layer=events/", "folders "]
     assert sorted(store.requests[2:4]) == ["folders sendgrid/", file]
-    assert sorted(store.requests[4:]) == ["entries sendgrid/", file, file]
+    assert sorted(store.requests[4:7]) == ["entries sendgrid/", file, file]
+    assert store.requests[7:] == ["entries _redacted/sendgrid/"]
 
 
 def test_an_app_that_is_named_is_the_only_one_whose_files_are_listed_and_read(month):
