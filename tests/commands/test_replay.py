@@ -558,8 +558,8 @@ class Chaos:
     def __call__(self, receiver: Receiver, key: str) -> int | None:
         with receiver.lock:
             kind = self._chance.random()
-        if kind < 0.01:
-            time.sleep(0.8)
+        if kind < 0.002:
+            time.sleep(6)
         return 500 if kind < 0.1 else 302 if kind < 0.15 else None if kind < 0.2 else 200
 
 
@@ -573,7 +573,7 @@ def test_killed_ten_times_and_resumed_everything_arrives_and_nothing_acknowledge
     receiver.answer = Chaos()
     command = [sys.executable, "-m", "hookshelf", "replay", "--to", receiver.url]
     command += ["--allow-private", "--receipt", str(receipt), "--concurrency", "8"]
-    command += ["--timeout", "0.5"]
+    command += ["--timeout", "5"]  # so that a busy machine is no fault
     kills = 0
     for _ in range(30):
         before = acknowledged(receipt)
