@@ -49,8 +49,11 @@ class Shelf:
         return archive_of(self.environ, moment(NOW), **options)
 
     def receive(self, n: int, *, late: bool = False) -> None:
-        """Four deliveries of one day: one is accepted, one refused, and two are about Jane."""
-        start = START + timedelta(hours=20 * n, minutes=30 * late)
+        """Four deliveries of a day of their own: one is accepted, one refused, two are about Jane.
+
+        What comes to a day that is in the log already is `added`, until the next run.
+        """
+        start = START + timedelta(days=n, minutes=30 * late)
         for kind, body in enumerate(
             (
                 {"n": n, "repository": {"full_name": "a/b"}},
