@@ -27,7 +27,7 @@ from hookshelf.reading.merge import Engine, Held, Merged, Parts, facts_of
 from hookshelf.reading.raw import (
     RawDelivery,
     bounds_of,
-    raw_between,
+    raw_but,
     raw_days,
     raw_of_day,
     sums,
@@ -547,7 +547,7 @@ class _Work:
         """
         keys = {*map(str, taken), *self._erased()}
         for start, end in intervals if self.waits_for_late_keys else ():
-            for raw in raw_between(self.bucket, self.read, self.stream, start, end, known=keys):
+            for raw in raw_but(self.bucket, self.read, self.stream, start, end, keys):
                 if str(raw) not in keys and not self.plan.is_expired(raw.key.arrived.date()):
                     raise Taken(str(raw))
 

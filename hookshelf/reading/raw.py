@@ -57,46 +57,58 @@ class RawDelivery:
         return redacted_key(self.key) if self.redacted else str(self)
 
 
-def raw_between(  # noqa: PLR0913
-    bucket: Bucket,
-    read: Read,
-    stream: Stream,
-    start: datetime,
-    end: datetime | None,
-    *,
-    known: Container[str] = (),
+def raw_between(
+    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
 ) -> Iterator[RawDelivery]:
-    """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them.
-
-    Keys that are `known` are left out, which takes half the time.
-    """
-    return _each_once(raw_and_redacted(bucket, read, stream, start, end, known=known))
+    """The raw deliveries that arrived in `[start, end)`, in order: a LIST per 1,000 of them."""
+    return _each_once(raw_and_redacted(bucket, read, stream, start, end))
 
 
-def raw_and_redacted(  # noqa: PLR0913
-    bucket: Bucket,
-    read: Read,
-    stream: Stream,
-    start: datetime,
-    end: datetime | None,
-    *,
-    known: Container[str] = (),
+def raw_and_redacted(
+    bucket: Bucket, read: Read, stream: Stream, start: datetime, end: datetime | None
 ) -> Iterator[RawDelivery]:
     """The same; where an original is still there, what an erasure left of it, and then that.
 
     What was left is listed always, whatever discovery saw: an erasure may have ended since.
     """
+    places = [stream.prefix, redacted_prefix(stream.prefix)]
+    return _listed(stream, lambda place: _between(bucket, read, stream, place, start, end), places)
 
-    def entries(place: str) -> Iterator[StoredFile]:
-        after = "" if start <= BEGINNING else seek(place, stream.app, start)
-        stop = seek(place, stream.app, end) if end else None
-        for entry in bucket.store.entries(read, app_prefix(place, stream.app), after=after):
-            if stop and entry.key >= stop:
-                return
-            if entry.key not in known:
-                yield entry
 
-    return _listed(stream, entries, [stream.prefix, redacted_prefix(stream.prefix)])
+def raw_but(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    start: datetime,
+    end: datetime | None,
+    known: Container[str],
+) -> Iterator[RawDelivery]:
+    """The raw deliveries that arrived in `[start, end)` and are not `known`, in no order.
+
+    For whoever puts a file next, and looks at the log besides: originals are listed last, so that
+    none comes between them and the put, and what is redacted only where discovery saw any.
+    """
+    for place in reversed(_places(bucket, stream)):
+        for entry in _between(bucket, read, stream, place, start, end):
+            if entry.key not in known and (delivery := _ours(entry, stream)) is not None:
+                yield delivery
+
+
+def _between(  # noqa: PLR0913
+    bucket: Bucket,
+    read: Read,
+    stream: Stream,
+    place: str,
+    start: datetime,
+    end: datetime | None,
+) -> Iterator[StoredFile]:
+    """What is listed at one place for a time of arrival."""
+    after = "" if start <= BEGINNING else seek(place, stream.app, start)
+    stop = seek(place, stream.app, end) if end else None
+    for entry in bucket.store.entries(read, app_prefix(place, stream.app), after=after):
+        if stop and entry.key >= stop:
+            return
+        yield entry
 
 
 def raw_of_day(bucket: Bucket, read: Read, stream: Stream, day: date) -> list[RawDelivery]:

@@ -104,10 +104,11 @@ class Splitter:
         )
 
     def _add(self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]) -> None:
-        path = self._folder / f"rows-0-{len(self.new.paths)}.parquet"
+        path, before = self._folder / f"rows-0-{len(self.new.paths)}.parquet", len(self.new.keys)
         with _seldom_collecting():
             write_rows(self._split(objects), path)
-        self.new.paths.append(path)
+        if len(self.new.keys) > before:  # a file of no rows would be taken for new ones
+            self.new.paths.append(path)
 
     def _split(
         self, objects: Iterable[tuple[DeliveryKey, ArchiveObject]]
@@ -169,8 +170,7 @@ def _work(task: _Task) -> tuple[NewRows, dict[str, int]]:
     folder.mkdir()
     splitter = Splitter(bucket, read, splitting_of(*task.asked), folder, 1)
     splitter.here(task.share)
-    splitter.new.paths[0].rename(task.path)
-    splitter.new.paths = [task.path]
+    splitter.new.paths = [path.rename(task.path) for path in splitter.new.paths]
     counts = {name: getattr(read, name) for name in ("raw_objects", "bytes", "requests")}
     return splitter.new, counts
 

@@ -61,7 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # whoever sent it was killed meanwhile
+            self.close_connection = True
+            return
         key = self.headers["x-hookshelf-replay"]
         headers = {name.lower(): value for name, value in self.headers.items()}
         with self.server.lock:
